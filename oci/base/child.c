@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* oci/base/child.c — see child.h. The one file that calls waitid(2). */
+#include "oci/base/child.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "oci/base/auto.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+void hk_reaper_init(struct hk_reaper *r, struct hk_loop *l)
+{
+	r->loop = l;
+	hk_list_init(&r->children);
+}
+
+void hk_child_init(struct hk_child *c)
+{
+	memset(c, 0, sizeof(*c));
+	c->pidfd = -1;
+	c->src.fd = -1;
+	hk_list_init(&c->node);
+}
+
+static struct hk_exit exit_of(const siginfo_t *si)
+{
+	struct hk_exit x = { .was_signaled = si->si_code != CLD_EXITED };
+
+	x.status = x.was_signaled ? 128 + si->si_status : si->si_status;
+	(void)clock_gettime(CLOCK_REALTIME, &x.at);
+	return x;
+}
+
+/* Reaps c if it is a zombie and tells its owner, who may free it. */
+static void reap(struct hk_child *c)
+{
+	siginfo_t si = { 0 };
+	struct hk_exit x;
+
+	if (c->is_dead || waitid(P_PID, (id_t)c->pid, &si, WEXITED | WNOHANG) < 0 || si.si_pid == 0)
+		return;
+	x = exit_of(&si);
+	c->is_dead = true;
+	hk_list_remove(&c->node);
+	hk_source_del(c->reaper->loop, &c->src);
+	c->fn(c->owner, &x);
+}
+
+static void on_pidfd(void *owner, uint32_t events)
+{
+	(void)events;
+	reap(owner);
+}
+
+int hk_child_watch(struct hk_reaper *r, struct hk_child *c, pid_t pid, int *take_pidfd, hk_child_fn *fn, void *owner)
+{
+	int rc;
+
+	hk_child_init(c);
+	c->pidfd = hk_take_fd(take_pidfd);
+	hk_source_init(&c->src, HK_PASS_EXIT, on_pidfd, c);
+	rc = hk_source_add(r->loop, &c->src, c->pidfd, EPOLLIN);
+	if (rc < 0) {
+		c->pidfd = hk_close(c->pidfd);
+		return rc;
+	}
+	c->pid = pid;
+	c->reaper = r;
+	c->fn = fn;
+	c->owner = owner;
+	hk_list_append(&r->children, &c->node);
+	return 0;
+}
+
+int hk_child_kill(const struct hk_child *c, int sig)
+{
+	if (c->pid == 0 || c->is_dead || c->pidfd < 0)
+		return -ESRCH;
+	return syscall(SYS_pidfd_send_signal, c->pidfd, sig, NULL, 0) < 0 ? -errno : 0;
+}
+
+void hk_child_done(struct hk_child *c)
+{
+	if (c->reaper)
+		hk_source_del(c->reaper->loop, &c->src);
+	hk_list_remove(&c->node);
+	c->pidfd = hk_close(c->pidfd);
+	c->pid = 0;
+	c->reaper = NULL;
+}
+
+void hk_reaper_sweep(struct hk_reaper *r)
+{
+	for (;;) {
+		siginfo_t si = { 0 };
+		struct hk_child *known = NULL;
+
+		/* Peek first: whose it is decides who reaps it. */
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
+			return;
+		hk_list_for(n, &r->children) {
+			struct hk_child *c = hk_container_of(n, struct hk_child, node);
+
+			if (c->pid == si.si_pid) {
+				known = c;
+				break;
+			}
+		}
+		if (known)
+			reap(known);
+		else
+			(void)waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
+	}
+}

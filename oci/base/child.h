@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * oci/base/child.h — the processes whose parent we are, and the only place that reaps.
+ *
+ * A watched child is reaped when its pidfd becomes readable (pass EXIT) and its callback runs once. Anything else that dies
+ * below us (orphans handed over by PR_SET_CHILD_SUBREAPER) is reaped by hk_reaper_sweep, which the owner of the SIGCHLD
+ * signalfd calls; a watched child found there takes the same way as by its pidfd.
+ */
+#pragma once
+#include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "oci/base/list.h"
+#include "oci/base/loop.h"
+
+struct hk_exit {
+	int status;         /* exit code, or 128 + signal */
+	bool was_signaled;
+	struct timespec at; /* CLOCK_REALTIME, taken when reaped */
+};
+typedef void hk_child_fn(void *owner, const struct hk_exit *x);
+
+struct hk_reaper {
+	struct hk_loop *loop;
+	struct hk_list children;
+};
+struct hk_child {
+	pid_t pid;     /* in our pid namespace; 0 = not watched */
+	int pidfd;     /* owned until done; -1 = none. Stays open (and sends to nobody) after the exit */
+	bool is_dead;  /* reaped: signals answer -ESRCH */
+	struct hk_source src;
+	struct hk_list node;
+	struct hk_reaper *reaper;
+	hk_child_fn *fn;
+	void *owner;
+};
+
+void hk_reaper_init(struct hk_reaper *r, struct hk_loop *l);
+/* Reaps whatever is dead; never blocks. */
+void hk_reaper_sweep(struct hk_reaper *r);
+
+void hk_child_init(struct hk_child *c);
+/* Takes *take_pidfd (set to -1, also on failure). The exit may already have happened: fn still runs from the loop, not from here. */
+int hk_child_watch(struct hk_reaper *r, struct hk_child *c, pid_t pid, int *take_pidfd, hk_child_fn *fn, void *owner);
+/* pidfd_send_signal; -ESRCH once dead, -EINVAL for a number that is no signal. */
+int hk_child_kill(const struct hk_child *c, int sig);
+/* Stops watching and closes the pidfd. A child still alive is later reaped by the sweep. */
+void hk_child_done(struct hk_child *c);

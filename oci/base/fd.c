@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* oci/base/fd.c — see fd.h and, for hk_close, auto.h. */
+#include "oci/base/fd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/str.h"
+
+enum { MAX_FDS = 8 };
+
+int hk_close(int fd)
+{
+	const int saved = errno;
+
+	if (fd >= 0 && close(fd) < 0)
+		assert(errno != EBADF); /* a double close: the fd may be someone else's by now */
+	errno = saved;
+	return -1;
+}
+
+int hk_write_once(int fd, const void *buf, size_t len)
+{
+	ssize_t n = write(fd, buf, len);
+
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EIO;
+}
+
+int hk_write_full(int fd, const void *buf, size_t len)
+{
+	const char *p = buf;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+ssize_t hk_read_all(int fd, char *buf, size_t size)
+{
+	size_t len = 0;
+
+	for (;;) {
+		ssize_t n = read(fd, buf + len, size - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		len += (size_t)n;
+		if (len == size)
+			return -EFBIG;
+		if (n == 0)
+			break;
+	}
+	buf[len] = '\0';
+	return (ssize_t)len;
+}
+
+int hk_write_file_at(int dirfd, const char *path, const char *value)
+{
+	hk_autofd fd = openat(dirfd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return -errno;
+	return hk_write_once(fd, value, strlen(value));
+}
+
+ssize_t hk_read_file_at(int dirfd, const char *path, char *buf, size_t size)
+{
+	hk_autofd fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = hk_read_all(fd, buf, size);
+	if (n > 0 && buf[n - 1] == '\n')
+		buf[--n] = '\0';
+	return n;
+}
+
+int hk_read_file_alloc(int dirfd, const char *path, size_t limit, char **ret, size_t *ret_len)
+{
+	hk_autofd fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	hk_autofree char *buf = NULL;
+	struct stat st;
+	size_t size;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size > limit)
+		return -EFBIG;
+	/* A file of procfs has no size: then there is room for the limit. */
+	size = S_ISREG(st.st_mode) && st.st_size > 0 ? (size_t)st.st_size : limit;
+	buf = malloc(size + 2); /* one for the NUL, one so that a file that grew is noticed */
+	if (!buf)
+		return -ENOMEM;
+	n = hk_read_all(fd, buf, size + 2);
+	if (n < 0)
+		return (int)n;
+	*ret = hk_take_ptr(buf);
+	*ret_len = (size_t)n;
+	return 0;
+}
+
+int hk_socketpair(int ret[2])
+{
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret) < 0 ? -errno : 0;
+}
+
+int hk_send_fds(int sock, const void *buf, size_t len, const int *fds, size_t n_fds, int flags)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * MAX_FDS)];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (n_fds > MAX_FDS)
+		return -EINVAL;
+	if (n_fds > 0) {
+		struct cmsghdr *c;
+
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+	}
+	do
+		n = sendmsg(sock, &msg, flags | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EIO;
+}
+
+/* Keeps the first max_fds, closes the rest: a peer cannot fill our table. */
+static size_t take_fds(struct msghdr *msg, int *ret_fds, size_t max_fds)
+{
+	size_t kept = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		const size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (kept < max_fds)
+				ret_fds[kept++] = fd;
+			else
+				(void)hk_close(fd);
+		}
+	}
+	return kept;
+}
+
+ssize_t hk_recv_fds(int sock, void *buf, size_t len, int *ret_fds, size_t max_fds, size_t *ret_n_fds, int flags)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * MAX_FDS)];
+	} control;
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control) };
+	size_t n_fds;
+	ssize_t n;
+
+	do
+		n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	n_fds = take_fds(&msg, ret_fds, max_fds);
+	if (ret_n_fds)
+		*ret_n_fds = n_fds;
+	return n;
+}
+
+int hk_set_nonblock(int fd, bool on)
+{
+	const int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	return fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+static int cloexec_walk(int first)
+{
+	hk_autodir d = opendir("/proc/self/fd");
+
+	if (!d)
+		return -errno;
+	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+		uint64_t fd;
+
+		if (hk_parse_u64(e->d_name, &fd) == 0 && fd >= (uint64_t)first)
+			(void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+	}
+	return 0;
+}
+
+int hk_cloexec_from(int first)
+{
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+	if (syscall(SYS_close_range, (unsigned)first, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
+		return 0;
+	/* ENOSYS before 5.9, EINVAL for the flag before 5.11, EPERM under a foreign seccomp filter. */
+	return cloexec_walk(first);
+}

@@ -1,0 +1,147 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one test and fails it if it leaves anything behind: leakcheck.py [--name TEST] -- COMMAND ...
+
+Left behind means: a process below this one (it is a subreaper, so orphans come to it), a mount of this mount namespace, a cgroup, a
+named unix socket, a network namespace, or a file of husk's or containerd's run directories, that was not there before. What a test
+left is then removed (processes by pid, cgroups, mounts made by it), so that one bad test does not fail the next. Exit 77 (skip) passes
+through. (File descriptors are counted inside each C test: tests/lib/fdcheck.c.)
+"""
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+PR_SET_CHILD_SUBREAPER = 36
+WATCHED_DIRS = ("/run/husk", "/run/containerd/s", "/run/netns", "/var/run/netns")
+
+
+def mounts():
+    found = {}
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as f:
+        for line in f:
+            fields = line.split()
+            found[fields[0]] = fields[4]
+    return found
+
+
+def cgroups():
+    found = set()
+    roots = ["/sys/fs/cgroup"] if os.path.exists("/sys/fs/cgroup/cgroup.procs") else \
+        [os.path.join("/sys/fs/cgroup", d) for d in os.listdir("/sys/fs/cgroup")] if os.path.isdir("/sys/fs/cgroup") else []
+    for root in roots:
+        for path, _, _ in os.walk(root):
+            found.add(path)
+    return found
+
+
+def sockets():
+    found = set()
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as f:
+        next(f)
+        for line in f:
+            fields = line.split()
+            if len(fields) > 7:
+                found.add(fields[7])
+    return found
+
+
+def files():
+    found = set()
+    for top in WATCHED_DIRS:
+        for path, _, names in os.walk(top):
+            # The directories themselves, the lock files in the socket folder and the filter cache are the node's, not a test's.
+            found.update(os.path.join(path, n) for n in names
+                         if not n.endswith(".lock") and not path.startswith("/run/husk/seccomp"))
+    return found
+
+
+def children():
+    """Live processes whose chain of parents reaches us; zombies of ours are reaped on the way."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return {}
+        if pid == 0:
+            break
+    parent, comm = {}, {}
+    for d in os.listdir("/proc"):
+        if d.isdigit():
+            try:
+                with open(f"/proc/{d}/stat", encoding="utf-8", errors="replace") as f:
+                    text = f.read()
+            except OSError:
+                continue
+            comm[int(d)] = text[text.index("(") + 1:text.rindex(")")]
+            parent[int(d)] = int(text[text.rindex(")") + 2:].split()[1])
+    ours = {}
+    for pid in parent:
+        p = pid
+        while p > 1 and p in parent:
+            p = parent[p]
+            if p == os.getpid():
+                ours[pid] = comm[pid]
+                break
+    return ours
+
+
+def settled(probe, before, seconds=3.0):
+    """What is new compared with before, once it stops shrinking or the time is over: the kernel frees some things a little late."""
+    end = time.monotonic() + seconds
+    while True:
+        new = {k: v for k, v in probe().items() if k not in before} if isinstance(before, dict) else probe() - before
+        if not new or time.monotonic() > end:
+            return new
+        time.sleep(0.05)
+
+
+def clean(left_processes, left_mounts, left_cgroups, left_files):
+    for pid in left_processes:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    settled(children, {})
+    for target in sorted(left_mounts.values(), reverse=True):
+        subprocess.run(["umount", "-l", target], check=False, stderr=subprocess.DEVNULL)
+    for path in sorted(left_cgroups, reverse=True):
+        try:
+            os.rmdir(path)
+        except OSError:
+            pass
+    for path in left_files:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+
+
+def main(argv):
+    command = argv[argv.index("--") + 1:]
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        sys.exit("leakcheck: cannot become a subreaper")
+    before = mounts(), cgroups(), sockets(), files()
+    test = subprocess.Popen(command)
+    for s in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(s, lambda n, _frame: test.send_signal(n))
+    status = test.wait()
+
+    left = settled(children, {})
+    mnt, cg, sock, fil = (settled(p, b) for p, b in zip((mounts, cgroups, sockets, files), before))
+    report = [f"process {p} ({c})" for p, c in sorted(left.items())]
+    report += [f"mount {t}" for t in sorted(mnt.values())]
+    report += [f"cgroup {c}" for c in sorted(cg)] + [f"socket {s}" for s in sorted(sock)] + [f"file {f}" for f in sorted(fil)]
+    clean(left, mnt, cg, fil)
+    if status not in (0, 77):
+        print(f"\nto run it alone: {' '.join(command)}", file=sys.stderr)
+    if report:
+        print("left behind by the test:", *report, sep="\n  ", file=sys.stderr)
+        return status if status not in (0, 77) else 99
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
