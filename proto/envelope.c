@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * proto/envelope.c — the two ttrpc envelopes by protobuf-c, and the bounded unpacker used for everything that comes
+ * from outside. What is decoded owns its copy; what is encoded is a whole frame.
+ */
+#include "proto/envelope.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/frame.h"
+#include "proto/ttrpc.pb-c.h"
+
+/* A 4 MiB payload of bytes or strings unpacks to about its own size; 16 MiB leaves room for many small messages too. */
+enum { UNPACK_LIMIT_BYTES = 16 << 20 };
+
+static void *bounded_alloc(void *data, size_t size)
+{
+	size_t *left = data;
+
+	if (size > *left)
+		return NULL;
+	*left -= size;
+	/* protobuf-c takes NULL for out of memory, also where malloc(0) may give it. */
+	return malloc(size ? size : 1);
+}
+
+static void bounded_free(void *data, void *p)
+{
+	(void)data;
+	free(p);
+}
+
+ProtobufCMessage *ttrpc_unpack(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len)
+{
+	size_t left = UNPACK_LIMIT_BYTES;
+	ProtobufCAllocator allocator = { .alloc = bounded_alloc, .free = bounded_free, .allocator_data = &left };
+
+	return protobuf_c_message_unpack(type, &allocator, len, bytes);
+}
+
+int ttrpc_pack(const ProtobufCMessage *msg, uint8_t **ret, size_t *ret_len)
+{
+	size_t len = protobuf_c_message_get_packed_size(msg);
+	uint8_t *bytes = malloc(len ? len : 1);
+
+	if (!bytes)
+		return -ENOMEM;
+	(void)protobuf_c_message_pack(msg, bytes);
+	*ret = bytes;
+	*ret_len = len;
+	return 0;
+}
+
+/* Length of the UTF-8 sequence at s (RFC 3629: no overlong forms, no surrogates), 0 when it is none. */
+static size_t utf8_sequence(const char *s)
+{
+	const unsigned char *u = (const unsigned char *)s;
+	unsigned char low = 0x80, high = 0xbf;
+	size_t n;
+
+	if (u[0] < 0x80)
+		return 1;
+	if (u[0] < 0xc2 || u[0] > 0xf4)
+		return 0;
+	n = u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : 4;
+	if (u[0] == 0xe0)
+		low = 0xa0;
+	else if (u[0] == 0xed)
+		high = 0x9f;
+	else if (u[0] == 0xf0)
+		low = 0x90;
+	else if (u[0] == 0xf4)
+		high = 0x8f;
+	if (u[1] < low || u[1] > high)
+		return 0;
+	for (size_t i = 2; i < n; i++)
+		if (u[i] < 0x80 || u[i] > 0xbf)
+			return 0;
+	return n;
+}
+
+static void make_utf8(char *s)
+{
+	while (*s) {
+		size_t n = utf8_sequence(s);
+
+		if (n == 0) {
+			*s = '?';
+			n = 1;
+		}
+		s += n;
+	}
+}
+
+/* A descriptor-driven pack of `msg` straight into a frame. */
+static int pack_frame(const ProtobufCMessage *msg, enum ttrpc_type type, uint32_t stream, struct ttrpc_buf **ret)
+{
+	size_t len = protobuf_c_message_get_packed_size(msg);
+	struct ttrpc_buf *b;
+
+	if (len > TTRPC_PAYLOAD_MAX)
+		return -EMSGSIZE;
+	b = ttrpc_buf_new(type, 0, stream, len);
+	if (!b)
+		return -ENOMEM;
+	(void)protobuf_c_message_pack(msg, b->data + TTRPC_HEADER_BYTES);
+	*ret = b;
+	return 0;
+}
+
+static ProtobufCBinaryData borrow(const uint8_t *bytes, size_t len)
+{
+	return (ProtobufCBinaryData){ .len = len, .data = (uint8_t *)(uintptr_t)bytes };
+}
+
+int ttrpc_request_decode(struct ttrpc_request *ret, const uint8_t *bytes, size_t len)
+{
+	Husk__Ttrpc__Request *m = (void *)ttrpc_unpack(&husk__ttrpc__request__descriptor, bytes, len);
+	const char *traceparent = "";
+
+	if (!m)
+		return -EBADMSG;
+	for (size_t i = 0; i < m->n_metadata; i++)
+		if (strcmp(m->metadata[i]->key, "traceparent") == 0)
+			traceparent = m->metadata[i]->value;
+	*ret = (struct ttrpc_request){
+		.service = m->service,
+		.method = m->method,
+		.payload = m->payload.data,
+		.payload_len = m->payload.len,
+		.timeout_ns = m->timeout_nano,
+		.traceparent = traceparent,
+		.unpacked = m,
+	};
+	return 0;
+}
+
+void ttrpc_request_done(struct ttrpc_request *r)
+{
+	if (r->unpacked)
+		protobuf_c_message_free_unpacked(r->unpacked, NULL);
+	*r = (struct ttrpc_request){ 0 };
+}
+
+int ttrpc_request_encode(
+    const struct ttrpc_request *r, const char *metadata_ns, uint32_t stream, struct ttrpc_buf **ret)
+{
+	Husk__Ttrpc__Request m;
+	Husk__Ttrpc__KeyValue kv;
+	Husk__Ttrpc__KeyValue *metadata[] = { &kv };
+
+	husk__ttrpc__request__init(&m);
+	husk__ttrpc__key_value__init(&kv);
+	m.service = ttrpc_str(r->service);
+	m.method = ttrpc_str(r->method);
+	m.payload = borrow(r->payload, r->payload_len);
+	m.timeout_nano = r->timeout_ns;
+	if (metadata_ns) {
+		kv.key = ttrpc_str("containerd-namespace-ttrpc");
+		kv.value = ttrpc_str(metadata_ns);
+		m.n_metadata = 1;
+		m.metadata = metadata;
+	}
+	return pack_frame(&m.base, TTRPC_REQUEST, stream, ret);
+}
+
+int ttrpc_response_decode(struct ttrpc_response *ret, const uint8_t *bytes, size_t len)
+{
+	Husk__Ttrpc__Response *m = (void *)ttrpc_unpack(&husk__ttrpc__response__descriptor, bytes, len);
+
+	if (!m)
+		return -EBADMSG;
+	*ret = (struct ttrpc_response){
+		.code = m->status ? (enum ttrpc_code)m->status->code : TTRPC_OK,
+		.message = m->status ? m->status->message : "",
+		.payload = m->payload.data,
+		.payload_len = m->payload.len,
+		.unpacked = m,
+	};
+	return 0;
+}
+
+void ttrpc_response_done(struct ttrpc_response *r)
+{
+	if (r->unpacked)
+		protobuf_c_message_free_unpacked(r->unpacked, NULL);
+	*r = (struct ttrpc_response){ 0 };
+}
+
+int ttrpc_response_encode(const ProtobufCMessage *msg, uint32_t stream, struct ttrpc_buf **ret)
+{
+	Husk__Ttrpc__Response m;
+	uint8_t *payload = NULL;
+	size_t len = 0;
+	int r;
+
+	husk__ttrpc__response__init(&m);
+	if (msg) {
+		if (protobuf_c_message_get_packed_size(msg) > TTRPC_PAYLOAD_MAX)
+			return -EMSGSIZE;
+		r = ttrpc_pack(msg, &payload, &len);
+		if (r < 0)
+			return r;
+		m.payload = borrow(payload, len);
+	}
+	r = pack_frame(&m.base, TTRPC_RESPONSE, stream, ret);
+	free(payload);
+	return r;
+}
+
+int ttrpc_response_encode_error(enum ttrpc_code code, const char *text, uint32_t stream, struct ttrpc_buf **ret)
+{
+	Husk__Ttrpc__Response m;
+	Husk__Ttrpc__Status status;
+	int r;
+
+	husk__ttrpc__response__init(&m);
+	husk__ttrpc__status__init(&status);
+	status.code = (int32_t)code;
+	status.message = strdup(text);
+	if (!status.message)
+		return -ENOMEM;
+	make_utf8(status.message);
+	m.status = &status;
+	r = pack_frame(&m.base, TTRPC_RESPONSE, stream, ret);
+	free(status.message);
+	return r;
+}

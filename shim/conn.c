@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim/conn.c — accepted sockets between the loop and proto/. Bytes read go through a frame reader into the
+ * connection's session; frames from the session are written at once as far as the socket takes them and wait in a list
+ * otherwise. A connection is freed only by its own event or by shim_listener_done: a failed write merely shuts the
+ * socket down, since it may happen deep inside a handler, and the hang-up event does the rest.
+ */
+#include "shim/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/fd.h"
+#include "oci/base/log.h"
+#include "proto/frame.h"
+
+enum {
+	READ_BYTES = 8 << 10,    /* one recv; on the stack, so an idle connection has no buffer */
+	READS_PER_TURN = 16,     /* then the other sources get their turn */
+	QUEUE_PAUSE = 256 << 10, /* no more requests from a peer that leaves this much unread */
+	QUEUE_MAX = 16 << 20,    /* late answers of calls already taken: beyond it the peer is given up */
+	ACCEPT_RETRY_MS = 200,
+};
+
+struct conn {
+	struct hk_list node; /* in shim_listener.conns */
+	struct shim_listener *listener;
+	struct hk_source src;
+	int fd; /* owned */
+	bool is_dead;
+	struct ttrpc_reader reader;
+	struct ttrpc_session session;
+	struct ttrpc_buf *out_head, **out_tail;
+	size_t out_bytes;
+};
+
+static void drop_queue(struct conn *c)
+{
+	while (c->out_head) {
+		struct ttrpc_buf *b = c->out_head;
+
+		c->out_head = b->next;
+		ttrpc_buf_free(b);
+	}
+	c->out_tail = &c->out_head;
+	c->out_bytes = 0;
+}
+
+static void conn_free(struct conn *c)
+{
+	struct shim_listener *l = c->listener;
+
+	hk_source_del(l->loop, &c->src);
+	hk_list_remove(&c->node);
+	l->n_conns--;
+	/* The sink is silent from here; owners of open calls are told and may answer them into nothing. */
+	c->is_dead = true;
+	ttrpc_session_done(&c->session);
+	ttrpc_reader_done(&c->reader);
+	drop_queue(c);
+	c->fd = hk_close(c->fd);
+	free(c);
+}
+
+static void conn_kill(struct conn *c)
+{
+	c->is_dead = true;
+	drop_queue(c);
+	/* Gives EPOLLHUP, which cannot be masked. */
+	(void)shutdown(c->fd, SHUT_RDWR);
+}
+
+static void set_events(struct conn *c)
+{
+	uint32_t events = (c->out_bytes < QUEUE_PAUSE ? EPOLLIN : 0) | (c->out_head ? EPOLLOUT : 0);
+
+	if (c->is_dead || c->src.events == events)
+		return;
+	if (hk_source_mod(c->listener->loop, &c->src, events) < 0)
+		conn_kill(c);
+}
+
+static void flush(struct conn *c)
+{
+	while (c->out_head) {
+		struct ttrpc_buf *b = c->out_head;
+		ssize_t n = send(c->fd, b->data + b->sent, b->len - b->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n < 0) {
+			conn_kill(c);
+			return;
+		}
+		b->sent += (size_t)n;
+		c->out_bytes -= (size_t)n;
+		if (b->sent < b->len)
+			continue;
+		c->out_head = b->next;
+		if (!c->out_head)
+			c->out_tail = &c->out_head;
+		ttrpc_buf_free(b);
+	}
+}
+
+static void on_frame_out(void *owner, struct ttrpc_buf *take_frame)
+{
+	struct conn *c = owner;
+
+	if (c->is_dead) {
+		ttrpc_buf_free(take_frame);
+		return;
+	}
+	if (!take_frame) {
+		log_error("no memory for an answer, connection dropped");
+		conn_kill(c);
+		return;
+	}
+	*c->out_tail = take_frame;
+	c->out_tail = &take_frame->next;
+	c->out_bytes += take_frame->len;
+	/* When something waits already the socket is full: writing now would only cost a call. */
+	if (c->out_head == take_frame)
+		flush(c);
+	if (c->out_bytes > QUEUE_MAX) {
+		log_warn("peer does not read its answers, connection dropped", LOG_INT("bytes", c->out_bytes));
+		conn_kill(c);
+	}
+	set_events(c);
+}
+
+/* False when the connection is at its end. */
+static bool read_some(struct conn *c)
+{
+	uint8_t bytes[READ_BYTES];
+
+	for (int i = 0; i < READS_PER_TURN; i++) {
+		ssize_t n = recv(c->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		const uint8_t *data = bytes;
+		struct ttrpc_frame frame;
+		size_t left;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN;
+		if (n == 0)
+			return false;
+		left = (size_t)n;
+		while (!c->is_dead && ttrpc_reader_next(&c->reader, &data, &left, &frame))
+			ttrpc_session_input(&c->session, &frame);
+		if (c->is_dead)
+			return false;
+		if ((size_t)n < sizeof(bytes) || c->out_bytes >= QUEUE_PAUSE)
+			return true;
+	}
+	return true;
+}
+
+static void on_conn(void *owner, uint32_t events)
+{
+	struct conn *c = owner;
+
+	if (c->is_dead) {
+		conn_free(c);
+		return;
+	}
+	if (events & EPOLLOUT)
+		flush(c);
+	/*
+	 * EPOLLHUP: the peer has closed both ways. Requests it sent before are still read and done (a Kill needs no
+	 * reader of its answer), unless its answers are in the way; then there is nobody to take them.
+	 */
+	if (!c->is_dead && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && !read_some(c)) {
+		conn_free(c);
+		return;
+	}
+	if (!c->is_dead && (events & (EPOLLHUP | EPOLLERR)) && c->out_bytes >= QUEUE_PAUSE)
+		conn_kill(c);
+	set_events(c);
+}
+
+static bool is_peer_allowed(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return false;
+	if (peer.uid == geteuid() && peer.gid == getegid())
+		return true;
+	log_warn("connection refused: peer is another user", LOG_INT("pid", peer.pid), LOG_INT("uid", peer.uid),
+	    LOG_INT("gid", peer.gid));
+	return false;
+}
+
+int shim_listener_adopt(struct shim_listener *l, int *take_fd)
+{
+	hk_autofd fd = hk_take_fd(take_fd);
+	struct conn *c;
+	int r;
+
+	/* The socket is the whole authority: who may connect may run anything as root. */
+	if (!is_peer_allowed(fd))
+		return -EPERM;
+	if (l->n_conns >= SHIM_CONN_MAX) {
+		log_warn("connection refused: too many", LOG_INT("limit", SHIM_CONN_MAX));
+		return -EMFILE;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->listener = l;
+	c->out_tail = &c->out_head;
+	hk_source_init(&c->src, HK_PASS_RPC, on_conn, c);
+	r = hk_source_add(l->loop, &c->src, fd, EPOLLIN);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	c->fd = hk_take_fd(&fd);
+	ttrpc_session_init(&c->session, l->server, on_frame_out, c);
+	hk_list_append(&l->conns, &c->node);
+	l->n_conns++;
+	return 0;
+}
+
+static void on_accept_retry(void *owner)
+{
+	struct shim_listener *l = owner;
+
+	if (l->fd >= 0 && hk_source_add(l->loop, &l->src, l->fd, EPOLLIN) < 0)
+		hk_timer_set(l->loop, &l->retry, ACCEPT_RETRY_MS);
+}
+
+static void on_listener(void *owner, uint32_t events)
+{
+	struct shim_listener *l = owner;
+	int fd;
+
+	(void)events;
+	while ((fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+		(void)shim_listener_adopt(l, &fd);
+	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+		return;
+	/* Out of fds or memory: the pending connection keeps the socket readable, so look away for a moment. */
+	log_warn("accept failed", LOG_INT("errno", errno));
+	hk_source_del(l->loop, &l->src);
+	hk_timer_set(l->loop, &l->retry, ACCEPT_RETRY_MS);
+}
+
+int shim_listener_init(struct shim_listener *l, struct hk_loop *loop, struct ttrpc_server *server, int *take_fd)
+{
+	hk_autofd fd = hk_take_fd(take_fd);
+	int r;
+
+	*l = (struct shim_listener){ .loop = loop, .server = server, .fd = -1 };
+	hk_list_init(&l->conns);
+	hk_source_init(&l->src, HK_PASS_RPC, on_listener, l);
+	hk_timer_init(&l->retry, on_accept_retry, l);
+	r = hk_set_nonblock(fd, true);
+	if (r < 0)
+		return r;
+	r = hk_source_add(loop, &l->src, fd, EPOLLIN);
+	if (r < 0)
+		return r;
+	l->fd = hk_take_fd(&fd);
+	return 0;
+}
+
+void shim_listener_stop(struct shim_listener *l)
+{
+	hk_timer_cancel(&l->retry);
+	hk_source_del(l->loop, &l->src);
+	l->fd = hk_close(l->fd);
+}
+
+bool shim_listener_is_flushed(const struct shim_listener *l)
+{
+	hk_list_for(node, &l->conns) {
+		if (hk_container_of(node, struct conn, node)->out_head)
+			return false;
+	}
+	return true;
+}
+
+void shim_listener_done(struct shim_listener *l)
+{
+	shim_listener_stop(l);
+	while (!hk_list_is_empty(&l->conns))
+		conn_free(hk_container_of(l->conns.next, struct conn, node));
+}

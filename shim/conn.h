@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim/conn.h — the sockets under ttrpc: accepts connections of our own uid and gid, feeds their bytes to
+ * proto/dispatch, writes the answers. A broken, closed or stuck connection ends alone; its unanswered calls become
+ * orphans.
+ *
+ * Limits: 64 connections; a peer that does not read is no longer read from at 256 KiB of waiting answers and is
+ * dropped at 16 MiB. An idle connection holds no buffer.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "oci/base/list.h"
+#include "oci/base/loop.h"
+#include "proto/dispatch.h"
+
+enum { SHIM_CONN_MAX = 64, SHIM_CALLS_MAX = 1024 };
+
+struct shim_listener {
+	struct hk_loop *loop;
+	struct ttrpc_server *server;
+	struct hk_source src;
+	struct hk_timer retry; /* after accept ran out of fds or memory */
+	struct hk_list conns;
+	int fd; /* owned; -1 once stopped */
+	unsigned int n_conns;
+};
+
+/* Takes *take_fd, a listening stream socket, also on failure; makes it non-blocking. `server` outlives the listener. */
+int shim_listener_init(struct shim_listener *l, struct hk_loop *loop, struct ttrpc_server *server, int *take_fd);
+/* Serves one already connected socket as if it had been accepted (peer check included). Takes *take_fd. */
+int shim_listener_adopt(struct shim_listener *l, int *take_fd);
+/* Accepts no more and closes the listening socket; connections go on. */
+void shim_listener_stop(struct shim_listener *l);
+/* True when no answer waits to be written: the moment to exit after Shutdown was answered. */
+bool shim_listener_is_flushed(const struct shim_listener *l);
+/* Closes everything. Not from inside a handler: its connection would go with it. */
+void shim_listener_done(struct shim_listener *l);
