@@ -43,6 +43,7 @@ class Tree:
             names = out.split("\n")
         else:
             names = [os.path.relpath(os.path.join(d, n), root) for d, _, ns in os.walk(root) for n in ns]
+            names = [n for n in names if not n.startswith("build/")]
         self.files = sorted(n for n in set(names) if n and os.path.isfile(f"{root}/{n}"))
 
     def text(self, name):
@@ -116,8 +117,10 @@ class Tree:
         for name in self.sources(".c", ".h"):
             code = strip_code(self.text(name))
             for m in re.finditer(r"^[a-z][\w \t*]*?\b(\w+)\(([^(){};]*)\)\s*(?:\{|;|__attribute__)", code, re.M):
-                # The error out-parameter and what a callback needs (function and its argument) are not counted as inputs.
-                params = [p for p in m[2].split(",") if p.strip() not in ("", "void") and "struct hk_err *" not in p
+                # Not counted: the error, outputs, what a callback needs (function and its argument), the length that goes with a pointer.
+                every = m[2].split(",")
+                params = [p for i, p in enumerate(every) if p.strip() not in ("", "void") and "struct hk_err *" not in p
+                          and not (i and "*" in every[i - 1] and re.fullmatch(r"size_t (len|size|n|n_\w+|\w+_len)", p.strip()))
                           and not re.search(r"\bret_?\w*$|\*ret\b|_fn \*|\bvoid \*(arg|owner)\b|\.\.\.", p.strip())]
                 if len(params) > MAX_PARAMETERS:
                     self.complain(name, code.count("\n", 0, m.start()) + 1,

@@ -7,7 +7,8 @@ target_compile_definitions(husk_options INTERFACE _GNU_SOURCE)
 target_compile_options(husk_options INTERFACE
 	-Wall -Wextra -Wshadow -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla -Wcast-qual -Wwrite-strings
 	-Wpointer-arith -Wconversion -Wswitch-enum
-	$<$<C_COMPILER_ID:GNU>:-Wimplicit-fallthrough=5>
+	$<IF:$<C_COMPILER_ID:GNU>,-Wimplicit-fallthrough=5,-Wimplicit-fallthrough>
+	-UNDEBUG # assertions tell ownership errors and stay in every build
 	-fvisibility=hidden -fno-common -ffunction-sections -fdata-sections -fstack-protector-strong -fPIE
 	$<$<C_COMPILER_ID:GNU>:-fstack-clash-protection>
 	-ftrivial-auto-var-init=zero

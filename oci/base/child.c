@@ -11,9 +11,9 @@
 
 #include "oci/base/auto.h"
 
-#ifndef P_PIDFD
-#define P_PIDFD 3
-#endif
+/* __WALL: also a child whose exit signal is not SIGCHLD. */
+enum { REAP = WEXITED | WNOHANG | __WALL };
+enum { STATUS_UNKNOWN = 255 }; /* containerd's UnknownExitStatus */
 
 void hk_reaper_init(struct hk_reaper *r, struct hk_loop *l)
 {
@@ -44,9 +44,17 @@ static void reap(struct hk_child *c)
 	siginfo_t si = { 0 };
 	struct hk_exit x;
 
-	if (c->is_dead || waitid(P_PID, (id_t)c->pid, &si, WEXITED | WNOHANG) < 0 || si.si_pid == 0)
+	if (c->is_dead)
 		return;
-	x = exit_of(&si);
+	if (waitid(P_PID, (id_t)c->pid, &si, REAP) == 0) {
+		if (si.si_pid == 0)
+			return; /* alive */
+		x = exit_of(&si);
+	} else {
+		/* ECHILD: swept before it was watched. Its pidfd would stay readable for ever, so it must be told. */
+		x = (struct hk_exit){ .status = STATUS_UNKNOWN };
+		(void)clock_gettime(CLOCK_REALTIME, &x.at);
+	}
 	c->is_dead = true;
 	hk_list_remove(&c->node);
 	hk_source_del(c->reaper->loop, &c->src);
@@ -96,6 +104,18 @@ void hk_child_done(struct hk_child *c)
 	c->reaper = NULL;
 }
 
+int hk_wait_blocking(pid_t pid, struct hk_exit *ret)
+{
+	siginfo_t si = { 0 };
+
+	while (waitid(P_PID, (id_t)pid, &si, WEXITED | __WALL) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (ret)
+		*ret = exit_of(&si);
+	return 0;
+}
+
 void hk_reaper_sweep(struct hk_reaper *r)
 {
 	for (;;) {
@@ -103,7 +123,7 @@ void hk_reaper_sweep(struct hk_reaper *r)
 		struct hk_child *known = NULL;
 
 		/* Peek first: whose it is decides who reaps it. */
-		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
+		if (waitid(P_ALL, 0, &si, REAP | WNOWAIT) < 0 || si.si_pid == 0)
 			return;
 		hk_list_for(n, &r->children) {
 			struct hk_child *c = hk_container_of(n, struct hk_child, node);
@@ -116,6 +136,6 @@ void hk_reaper_sweep(struct hk_reaper *r)
 		if (known)
 			reap(known);
 		else
-			(void)waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
+			(void)waitid(P_PID, (id_t)si.si_pid, &si, REAP);
 	}
 }

@@ -15,7 +15,7 @@
 #include "oci/base/loop.h"
 
 struct hk_exit {
-	int status;         /* exit code, or 128 + signal */
+	int status; /* exit code, or 128 + signal; 255 when it was reaped before it was watched */
 	bool was_signaled;
 	struct timespec at; /* CLOCK_REALTIME, taken when reaped */
 };
@@ -26,9 +26,9 @@ struct hk_reaper {
 	struct hk_list children;
 };
 struct hk_child {
-	pid_t pid;     /* in our pid namespace; 0 = not watched */
-	int pidfd;     /* owned until done; -1 = none. Stays open (and sends to nobody) after the exit */
-	bool is_dead;  /* reaped: signals answer -ESRCH */
+	pid_t pid;    /* in our pid namespace; 0 = not watched */
+	int pidfd;    /* owned until done; -1 = none. Stays open (and sends to nobody) after the exit */
+	bool is_dead; /* reaped: signals answer -ESRCH */
 	struct hk_source src;
 	struct hk_list node;
 	struct hk_reaper *reaper;
@@ -45,5 +45,7 @@ void hk_child_init(struct hk_child *c);
 int hk_child_watch(struct hk_reaper *r, struct hk_child *c, pid_t pid, int *take_pidfd, hk_child_fn *fn, void *owner);
 /* pidfd_send_signal; -ESRCH once dead, -EINVAL for a number that is no signal. */
 int hk_child_kill(const struct hk_child *c, int sig);
+/* Waits for a child that nobody watches. For short-lived helpers and in the process that becomes a container; ret may be NULL. */
+int hk_wait_blocking(pid_t pid, struct hk_exit *ret);
 /* Stops watching and closes the pidfd. A child still alive is later reaped by the sweep. */
 void hk_child_done(struct hk_child *c);

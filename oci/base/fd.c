@@ -15,7 +15,7 @@
 #include "oci/base/auto.h"
 #include "oci/base/str.h"
 
-enum { MAX_FDS = 8 };
+enum { MAX_FDS = 8, FIRST_READ = 4096 };
 
 int hk_close(int fd)
 {
@@ -45,8 +45,8 @@ int hk_write_full(int fd, const void *buf, size_t len)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			return -errno;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
 		p += n;
 		len -= (size_t)n;
 	}
@@ -96,24 +96,50 @@ ssize_t hk_read_file_at(int dirfd, const char *path, char *buf, size_t size)
 	return n;
 }
 
+/* Reads to EOF into *buf, which grows by doubling up to limit + 1 bytes; returns the length. */
+static ssize_t read_growing(int fd, char **buf, size_t size, size_t limit)
+{
+	size_t len = 0;
+
+	for (;;) {
+		char *bigger = realloc(*buf, size + 1); /* one byte for the NUL */
+		ssize_t n;
+
+		if (!bigger)
+			return -ENOMEM;
+		*buf = bigger;
+		do {
+			n = read(fd, *buf + len, size - len);
+			if (n < 0 && errno != EINTR)
+				return -errno;
+			len += n > 0 ? (size_t)n : 0;
+		} while (n != 0 && len < size);
+		if (n == 0)
+			break;
+		if (size > limit)
+			return -EFBIG;
+		size = size > limit / 2 ? limit + 1 : size * 2;
+	}
+	(*buf)[len] = '\0';
+	return len > limit ? -EFBIG : (ssize_t)len;
+}
+
 int hk_read_file_alloc(int dirfd, const char *path, size_t limit, char **ret, size_t *ret_len)
 {
-	hk_autofd fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	/* O_NONBLOCK: a FIFO put in place of a file must not stop the loop. */
+	hk_autofd fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	hk_autofree char *buf = NULL;
 	struct stat st;
-	size_t size;
+	size_t size = FIRST_READ;
 	ssize_t n;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size > limit)
 		return -EFBIG;
-	/* A file of procfs has no size: then there is room for the limit. */
-	size = S_ISREG(st.st_mode) && st.st_size > 0 ? (size_t)st.st_size : limit;
-	buf = malloc(size + 2); /* one for the NUL, one so that a file that grew is noticed */
-	if (!buf)
-		return -ENOMEM;
-	n = hk_read_all(fd, buf, size + 2);
+	if (S_ISREG(st.st_mode) && st.st_size > 0)
+		size = (size_t)st.st_size + 1; /* room to see the end at once; procfs and cgroupfs tell no size */
+	n = read_growing(fd, &buf, size, limit);
 	if (n < 0)
 		return (int)n;
 	*ret = hk_take_ptr(buf);
@@ -187,7 +213,9 @@ ssize_t hk_recv_fds(int sock, void *buf, size_t len, int *ret_fds, size_t max_fd
 		char bytes[CMSG_SPACE(sizeof(int) * MAX_FDS)];
 	} control;
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control)
+	};
 	size_t n_fds;
 	ssize_t n;
 
@@ -197,6 +225,11 @@ ssize_t hk_recv_fds(int sock, void *buf, size_t len, int *ret_fds, size_t max_fd
 	if (n < 0)
 		return -errno;
 	n_fds = take_fds(&msg, ret_fds, max_fds);
+	if (msg.msg_flags & MSG_TRUNC) {
+		for (size_t i = 0; i < n_fds; i++)
+			(void)hk_close(ret_fds[i]);
+		return -EMSGSIZE; /* a longer datagram than agreed is not the agreed one cut short */
+	}
 	if (ret_n_fds)
 		*ret_n_fds = n_fds;
 	return n;

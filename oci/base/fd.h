@@ -28,7 +28,8 @@ int hk_read_file_alloc(int dirfd, const char *path, size_t limit, char **ret, si
 int hk_socketpair(int ret[2]);
 /* One datagram with up to 8 fds (borrowed). MSG_NOSIGNAL; flags may add MSG_DONTWAIT. */
 int hk_send_fds(int sock, const void *buf, size_t len, const int *fds, size_t n_fds, int flags);
-/* One datagram; fds arrive CLOEXEC in ret_fds (at most max_fds; surplus are closed). Returns bytes (0 = EOF) or -errno. */
+/* One datagram; fds arrive CLOEXEC in ret_fds (at most max_fds; surplus are closed). Returns bytes
+ * (0 = EOF) or -errno; -EMSGSIZE for a datagram longer than len. */
 ssize_t hk_recv_fds(int sock, void *buf, size_t len, int *ret_fds, size_t max_fds, size_t *ret_n_fds, int flags);
 
 /* Marks every fd from `first` up CLOEXEC (close_range, or a walk of /proc/self/fd where the kernel lacks it). */
@@ -38,5 +39,5 @@ int hk_set_nonblock(int fd, bool on);
 int hk_mkdir_p(int dirfd, const char *path, mode_t mode);
 /* Writes path atomically (temporary name + rename). */
 int hk_write_file_atomic(int dirfd, const char *path, const void *buf, size_t len, mode_t mode);
-/* Removes path and all below, not crossing mount points, not following links. Missing is fine. */
+/* Removes path and all below, not following links. Missing is fine; -EXDEV at a mount point, path itself included. */
 int hk_rm_rf(int dirfd, const char *path);

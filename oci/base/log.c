@@ -8,7 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_LINE = 2048 };
+enum {
+	MAX_LINE = 2048, /* below PIPE_BUF: a line is written whole or not at all */
+	MIN_FIELD = 40,  /* ` dropped=` and the longest number; a field that has less room is left out */
+};
 
 static struct {
 	int fd;
@@ -38,12 +41,15 @@ bool hk_log_enabled(enum hk_level level)
 	return sink.fd >= 0 && level <= sink.max_level;
 }
 
+static size_t room_of(const struct line *l)
+{
+	return sizeof(l->text) - 1 - l->len; /* one byte stays for the newline */
+}
+
 static void put(struct line *l, const char *s, size_t n)
 {
-	const size_t room = sizeof(l->text) - 1 - l->len; /* one byte stays for the newline */
-
-	if (n > room)
-		n = room;
+	if (n > room_of(l))
+		n = room_of(l);
 	memcpy(l->text + l->len, s, n);
 	l->len += n;
 }
@@ -59,36 +65,45 @@ static bool is_bare(const char *s)
 	if (!*s)
 		return false;
 	for (; *s; s++)
-		if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr("-._/@^+", *s)))
+		if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
+			strchr("-._/@^+", *s)))
 			return false;
 	return true;
 }
 
+/* One byte of a quoted value as Go's %q would write it; returns the length. */
+static size_t escape(unsigned char c, char out[5])
+{
+	static const char named[] = "\"\\\n\t\r", letters[] = "\"\\ntr";
+	const char *at = c ? strchr(named, c) : NULL;
+
+	if (at) {
+		out[0] = '\\';
+		out[1] = letters[at - named];
+		return 2;
+	}
+	if (c < 0x20 || c == 0x7f)
+		return (size_t)snprintf(out, 5, "\\x%02x", c);
+	out[0] = (char)c;
+	return 1;
+}
+
+/* A value that does not fit is cut between two characters and still closed. */
 static void put_value(struct line *l, const char *s)
 {
-	if (is_bare(s)) {
+	char esc[5];
+
+	if (is_bare(s) && strlen(s) < room_of(l)) {
 		put_str(l, s);
 		return;
 	}
 	put(l, "\"", 1);
 	for (; *s; s++) {
-		const unsigned char c = (unsigned char)*s;
-		char esc[5];
+		const size_t n = escape((unsigned char)*s, esc);
 
-		if (c == '"' || c == '\\') {
-			esc[0] = '\\';
-			esc[1] = (char)c;
-			put(l, esc, 2);
-		} else if (c == '\n') {
-			put(l, "\\n", 2);
-		} else if (c == '\t') {
-			put(l, "\\t", 2);
-		} else if (c < 0x20 || c == 0x7f) {
-			(void)snprintf(esc, sizeof(esc), "\\x%02x", c);
-			put(l, esc, 4);
-		} else {
-			put(l, s, 1);
-		}
+		if (room_of(l) < n + 1)
+			break;
+		put(l, esc, n);
 	}
 	put(l, "\"", 1);
 }
@@ -118,6 +133,7 @@ void hk_log(enum hk_level level, const char *msg, const struct hk_kv *kv, int n)
 {
 	static const char *const names[] = { "error", "warning", "info", "debug" };
 	struct line l;
+	bool told;
 
 	if (!hk_log_enabled(level))
 		return;
@@ -127,7 +143,7 @@ void hk_log(enum hk_level level, const char *msg, const struct hk_kv *kv, int n)
 	put_str(&l, names[level]);
 	put_str(&l, " msg=");
 	put_value(&l, msg);
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < n && room_of(&l) > strlen(kv[i].key) + MIN_FIELD; i++) {
 		put(&l, " ", 1);
 		put_str(&l, kv[i].key);
 		put(&l, "=", 1);
@@ -136,13 +152,14 @@ void hk_log(enum hk_level level, const char *msg, const struct hk_kv *kv, int n)
 		else
 			put_value(&l, kv[i].s ? kv[i].s : "");
 	}
-	if (sink.dropped) {
+	told = room_of(&l) > MIN_FIELD;
+	if (sink.dropped && told) {
 		put_str(&l, " dropped=");
 		put_int(&l, (int64_t)sink.dropped);
 	}
 	l.text[l.len++] = '\n';
-	if (write(sink.fd, l.text, l.len) == (ssize_t)l.len)
-		sink.dropped = 0;
-	else
+	if (write(sink.fd, l.text, l.len) != (ssize_t)l.len)
 		sink.dropped++;
+	else if (told)
+		sink.dropped = 0;
 }

@@ -13,6 +13,8 @@
 #include "oci/base/auto.h"
 
 enum { NS_PER_MS = 1000000 };
+/* Nearly 300 years: what is meant as "never" must not wrap to "now". */
+#define MAX_DELAY_MS (UINT64_MAX / NS_PER_MS / 2)
 
 uint64_t hk_now_ns(void)
 {
@@ -170,6 +172,8 @@ void hk_timer_set(struct hk_loop *l, struct hk_timer *t, uint64_t delay_ms)
 	struct hk_list *at = &l->timers;
 
 	hk_list_remove(&t->node);
+	if (delay_ms > MAX_DELAY_MS)
+		delay_ms = MAX_DELAY_MS;
 	/* At least one ns ahead: a timer armed inside a timer's callback runs in the next turn. */
 	t->due_ns = hk_now_ns() + delay_ms * NS_PER_MS + 1;
 	hk_list_for(n, &l->timers) {

@@ -108,20 +108,50 @@ static int remove_below(int fd, dev_t dev, int depth)
 	return r;
 }
 
+/* Opens the directory that holds path and points *ret_name at its last component (inside `copy`, PATH_MAX bytes). */
+static int open_parent(int dirfd, const char *path, char *copy, const char **ret_name)
+{
+	int len = hk_fmt(copy, PATH_MAX, "%s", path);
+	char *slash;
+	int fd;
+
+	if (len < 0)
+		return len;
+	while (len > 1 && copy[len - 1] == '/')
+		copy[--len] = '\0';
+	slash = strrchr(copy, '/');
+	if (slash)
+		*slash = '\0';
+	*ret_name = slash ? slash + 1 : copy;
+	if (hk_streq(*ret_name, "") || hk_streq(*ret_name, ".") || hk_streq(*ret_name, ".."))
+		return -EINVAL;
+	fd = openat(dirfd, !slash ? "." : slash == copy ? "/" : copy, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int hk_rm_rf(int dirfd, const char *path)
 {
-	struct stat st;
+	char copy[PATH_MAX];
+	const char *name = NULL;
+	hk_autofd parent = open_parent(dirfd, path, copy, &name);
+	struct stat st, above;
 	int fd, r;
 
-	if (fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (parent < 0)
+		return parent == -ENOENT ? 0 : parent;
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISDIR(st.st_mode))
-		return unlinkat(dirfd, path, 0) < 0 && errno != ENOENT ? -errno : 0;
-	fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		return unlinkat(parent, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+	if (fstat(parent, &above) < 0)
+		return -errno;
+	if (st.st_dev != above.st_dev)
+		return -EXDEV; /* path itself is a mount point: a rootfs, a volume */
+	fd = open_subdir(parent, name);
 	if (fd < 0)
 		return -errno;
 	r = remove_below(fd, st.st_dev, 0);
-	if (r == 0 && unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
+	if (r == 0 && unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		r = -errno;
 	return r;
 }

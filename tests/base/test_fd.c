@@ -73,6 +73,55 @@ static void test_whole_files(void **state)
 	assert_int_equal(hk_write_file_at(p->fd, "link", "x"), -ELOOP);
 }
 
+/* Reads `size` bytes through a pipe, which like a file of procfs has no size to go by. */
+static void read_sizeless(size_t size, size_t limit)
+{
+	static char bytes[16384];
+	hk_autofree char *back = NULL;
+	char path[64];
+	size_t len = 0;
+	int pair[2], r;
+
+	for (size_t i = 0; i < size; i++)
+		bytes[i] = (char)('a' + i % 26);
+	assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+	assert_int_equal(hk_write_full(pair[1], bytes, size), 0);
+	pair[1] = hk_close(pair[1]);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", pair[0]);
+	r = hk_read_file_alloc(AT_FDCWD, path, limit, &back, &len);
+	(void)hk_close(pair[0]);
+	if (size > limit) {
+		assert_int_equal(r, -EFBIG);
+		assert_null(back);
+		return;
+	}
+	assert_int_equal(r, 0);
+	assert_int_equal(len, size);
+	assert_memory_equal(back, bytes, size);
+	assert_int_equal(back[size], 0);
+}
+
+static void test_files_without_a_size(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 4095, 4096, 4097, 8191, 8192, 8193, 10000 };
+	struct place *p = *state;
+	hk_autofree char *all = NULL, *none = NULL;
+	size_t len = 1;
+
+	for (size_t i = 0; i < HK_ARRAY_SIZE(sizes); i++) {
+		read_sizeless(sizes[i], 10000);
+		read_sizeless(sizes[i], sizes[i]);
+		if (sizes[i] > 0)
+			read_sizeless(sizes[i], sizes[i] - 1);
+	}
+	assert_int_equal(hk_read_file_alloc(AT_FDCWD, "/proc/self/status", 1 << 20, &all, &len), 0);
+	assert_non_null(strstr(all, "\nPid:\t"));
+	/* A FIFO in a file's place is empty, and nobody waits for its writer. */
+	assert_int_equal(mkfifoat(p->fd, "fifo", 0600), 0);
+	assert_int_equal(hk_read_file_alloc(p->fd, "fifo", 10, &none, &len), 0);
+	assert_int_equal(len, 0);
+}
+
 static void test_fds_travel_and_surplus_is_closed(void **state)
 {
 	int pair[2], got[1], sent[3];
@@ -97,6 +146,14 @@ static void test_fds_travel_and_surplus_is_closed(void **state)
 	(void)hk_close(after);
 	(void)hk_close(before);
 	assert_int_equal(hk_send_fds(pair[0], "m", 1, sent, 9, 0), -EINVAL);
+	/* A datagram longer than asked for is refused, and its fd with it. */
+	before = dup(pair[0]);
+	assert_int_equal(hk_send_fds(pair[0], "long", 4, pair, 1, 0), 0);
+	assert_int_equal(hk_recv_fds(pair[1], &byte, 1, got, 1, &n, 0), -EMSGSIZE);
+	after = dup(pair[0]);
+	assert_int_equal(after, before + 1);
+	(void)hk_close(after);
+	(void)hk_close(before);
 	(void)hk_close(pair[0]);
 	assert_int_equal(hk_recv_fds(pair[1], &byte, 1, got, 1, &n, 0), 0); /* EOF */
 	(void)hk_close(pair[1]);
@@ -117,6 +174,15 @@ static void test_trees(void **state)
 	assert_int_equal(faccessat(p->fd, "a", F_OK, AT_SYMLINK_NOFOLLOW), -1);
 	assert_int_equal(faccessat(p->fd, "kept", F_OK, 0), 0);
 	assert_int_equal(hk_rm_rf(p->fd, "a"), 0); /* gone is fine */
+	assert_int_equal(hk_rm_rf(p->fd, "a/b/c"), 0);
+	assert_int_equal(hk_mkdir_p(p->fd, "d/e", 0700), 0);
+	assert_int_equal(hk_rm_rf(p->fd, "d/.."), -EINVAL);
+	assert_int_equal(hk_rm_rf(p->fd, "."), -EINVAL);
+	assert_int_equal(symlinkat("d", p->fd, "to_d"), 0);
+	assert_int_equal(hk_rm_rf(p->fd, "to_d/"), 0); /* the link, not what it points to */
+	assert_int_equal(faccessat(p->fd, "d/e", F_OK, 0), 0);
+	assert_int_equal(hk_rm_rf(p->fd, "d/e/"), 0);
+	assert_int_equal(faccessat(p->fd, "d/e", F_OK, 0), -1);
 }
 
 static void test_rm_rf_stops_at_a_mount(void **state)
@@ -132,7 +198,9 @@ static void test_rm_rf_stops_at_a_mount(void **state)
 	(void)snprintf(source, sizeof(source), "%s/source", p->path);
 	(void)snprintf(target, sizeof(target), "%s/tree/mnt", p->path);
 	assert_int_equal(mount(source, target, NULL, MS_BIND, NULL), 0);
-	assert_true(hk_rm_rf(p->fd, "tree") < 0);
+	assert_int_equal(hk_rm_rf(p->fd, "tree"), -EXDEV);
+	assert_int_equal(hk_rm_rf(p->fd, "tree/mnt"), -EXDEV); /* nor what is mounted on the path itself */
+	assert_int_equal(hk_rm_rf(AT_FDCWD, target), -EXDEV);
 	assert_int_equal(umount2(target, MNT_DETACH), 0);
 	assert_int_equal(faccessat(p->fd, "source/precious", F_OK, 0), 0);
 }
@@ -169,7 +237,17 @@ static void test_log_lines(void **state)
 	longer[sizeof(longer) - 1] = '\0';
 	log_error(longer);
 	n = read(p[0], line, sizeof(line) - 1);
-	assert_true(n > 0 && n <= 2048 && line[n - 1] == '\n');
+	assert_true(n > 0 && n <= 2048);
+	assert_memory_equal(line + n - 3, "y\"\n", 3); /* cut, but a whole line with its quotes closed */
+	/* Control characters at the very end of the room: an escape is never cut in two. */
+	for (size_t tail = 0; tail < 8; tail++) {
+		memset(longer, '\001', sizeof(longer) - 1);
+		memset(longer, 'y', 1900 + tail);
+		log_error(longer, LOG_STR("id", "a1"));
+		n = read(p[0], line, sizeof(line) - 1);
+		assert_true(n > 2040 && n <= 2048);
+		assert_memory_equal(line + n - 6, "\\x01\"\n", 6);
+	}
 	hk_log_init(-1, HK_LOG_DEBUG);
 	log_error("nowhere to go");
 	(void)hk_close(p[0]);
@@ -206,6 +284,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_whole_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_files_without_a_size, setup, teardown),
 		cmocka_unit_test(test_fds_travel_and_surplus_is_closed),
 		cmocka_unit_test_setup_teardown(test_trees, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rm_rf_stops_at_a_mount, setup, teardown),

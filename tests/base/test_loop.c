@@ -157,6 +157,9 @@ static void test_timers(void **state)
 		assert_int_equal(t[1].runs, 1 + i);
 	}
 	assert_false(hk_timer_is_armed(&t[1].timer));
+	hk_timer_set(&l, &t[2].timer, UINT64_MAX); /* never, not at once */
+	assert_int_equal(hk_loop_once(&l, 5), 0);
+	assert_int_equal(t[2].runs, 1);
 	hk_timer_set(&l, &t[2].timer, 0);
 	hk_timer_cancel(&t[2].timer);
 	assert_int_equal(hk_loop_once(&l, 5), 0);
@@ -290,6 +293,72 @@ static void test_sweep_routes_known_and_reaps_orphans(void **state)
 	hk_loop_done(&l);
 }
 
+/* An exec's process is the shim's own by CLONE_PARENT before the shim has heard of it, so a sweep may find it first. */
+static void test_a_child_swept_before_it_was_watched_is_told_all_the_same(void **state)
+{
+	struct hk_loop l;
+	struct hk_reaper r;
+	struct hk_child c;
+	struct death d = { 0 };
+	siginfo_t si;
+	pid_t pid = child_that(3, 0);
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	(void)state;
+	assert_true(pidfd >= 0);
+	assert_int_equal(hk_loop_init(&l), 0);
+	hk_reaper_init(&r, &l);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &si, WEXITED | WNOWAIT), 0);
+	hk_reaper_sweep(&r);
+	assert_int_equal(hk_child_watch(&r, &c, pid, &pidfd, on_death, &d), 0);
+	assert_int_equal(pidfd, -1);
+	assert_int_equal(d.runs, 0);
+	assert_int_equal(hk_loop_once(&l, 1000), 0);
+	assert_int_equal(hk_loop_once(&l, 0), 0);
+	assert_int_equal(d.runs, 1);
+	assert_int_equal(d.x.status, 255);
+	assert_false(d.x.was_signaled);
+	hk_child_done(&c);
+	hk_loop_done(&l);
+}
+
+static void test_waiting_for_one_child_by_its_pid(void **state)
+{
+	struct hk_exit x;
+	const pid_t pid = child_that(7, 0);
+
+	(void)state;
+	assert_int_equal(hk_wait_blocking(child_that(0, SIGKILL), &x), 0);
+	assert_int_equal(x.status, 128 + SIGKILL);
+	assert_true(x.was_signaled);
+	assert_int_equal(hk_wait_blocking(pid, NULL), 0);
+	assert_int_equal(hk_wait_blocking(pid, &x), -ECHILD);
+	assert_int_equal(x.status, 128 + SIGKILL); /* untouched */
+}
+
+/* A child cloned without an exit signal is one that only __WALL waits for. */
+static void test_a_child_without_an_exit_signal_is_reaped(void **state)
+{
+	struct hk_loop l;
+	struct hk_reaper r;
+	struct hk_child c;
+	struct death d = { 0 };
+	pid_t pid = (pid_t)syscall(SYS_clone, 0UL, NULL, NULL, NULL, NULL);
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(5);
+	assert_int_equal(hk_loop_init(&l), 0);
+	hk_reaper_init(&r, &l);
+	watch(&r, &c, pid, &d);
+	assert_int_equal(hk_loop_once(&l, 1000), 0);
+	assert_int_equal(d.runs, 1);
+	assert_int_equal(d.x.status, 5);
+	hk_child_done(&c);
+	hk_loop_done(&l);
+}
+
 static void test_done_while_alive_leaves_it_to_the_sweep(void **state)
 {
 	struct hk_loop l;
@@ -326,6 +395,9 @@ int main(void)
 		cmocka_unit_test(test_passes_run_in_order), cmocka_unit_test(test_a_callback_may_free_another_source_of_its_batch),
 		cmocka_unit_test(test_timers), cmocka_unit_test(test_exit_and_signal_are_told_once),
 		cmocka_unit_test(test_sweep_routes_known_and_reaps_orphans),
+		cmocka_unit_test(test_a_child_swept_before_it_was_watched_is_told_all_the_same),
+		cmocka_unit_test(test_waiting_for_one_child_by_its_pid),
+		cmocka_unit_test(test_a_child_without_an_exit_signal_is_reaped),
 		cmocka_unit_test(test_done_while_alive_leaves_it_to_the_sweep),
 	};
 
