@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * oci/cgroup.h — a container's place in the cgroup trees: unified (v2), legacy (v1) or hybrid, cgroupfs driver.
+ *
+ * One struct oci_cgroup names the same path in every hierarchy of the host. It holds one dirfd on a unified host and none on v1
+ * (directories are opened when needed). Calls work on a cgroup that this process or an earlier one made. Files that vanish while
+ * a cgroup dies answer ENODEV or ENOENT: both mean "gone". No call waits for the kernel: what takes time is asked again.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "oci/spec_resources.h"
+
+struct hk_err;
+struct oci_cgroup;
+struct oci_stats;
+
+enum oci_cgroup_mode { OCI_CGROUP_LEGACY, OCI_CGROUP_HYBRID, OCI_CGROUP_UNIFIED };
+
+/* How this host has its cgroups mounted: statfs of /sys/fs/cgroup, then mountinfo. Cached after the first call. */
+enum oci_cgroup_mode oci_cgroup_host_mode(void);
+
+/*
+ * Resolves linux.cgroupsPath (may be NULL: "/husk/<id>") to a path; makes nothing. `..` that leaves the root is HK_INVALID. The systemd form
+ * (slice:prefix:name) is HK_UNSUPPORTED here as long as the systemd driver is not chosen. *ret is heap; oci_cgroup_free.
+ */
+int oci_cgroup_open(const char *cgroups_path, const char *id, struct oci_cgroup **ret, struct hk_err *err);
+void oci_cgroup_free(struct oci_cgroup *cg);
+/* The resolved path, such as "/default/a1": what the state file keeps and oci_cgroup_open takes again. Borrowed. */
+const char *oci_cgroup_path(const struct oci_cgroup *cg);
+
+/*
+ * Makes the directories (and what is missing above them), enables controllers, refuses a frozen or populated leaf, writes all limits and
+ * the device rules (runtime defaults appended). On failure what this call made is gone again.
+ */
+int oci_cgroup_create(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err);
+/* Task.Update: writes only what `r` names, in an order the kernel accepts whether growing or shrinking. Device rules are left alone. */
+int oci_cgroup_update(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err);
+
+/* For clone3's CLONE_INTO_CGROUP: a borrowed dirfd on a unified host, else -1. */
+int oci_cgroup_clone_fd(const struct oci_cgroup *cg);
+/*
+ * Moves the calling process into every hierarchy (v2: into the leaf; if that is EBUSY because the container delegated below it, into the
+ * cgroup of `init_pid`, 0 = none). Runs in the set-up child, in the host's mount namespace, before it forks again.
+ */
+int oci_cgroup_enter(const struct oci_cgroup *cg, pid_t init_pid, struct hk_err *err);
+
+/* Asks for freeze or thaw and returns; -EAGAIN never. Then poll oci_cgroup_frozen: 1 frozen, 0 not, -errno. */
+int oci_cgroup_freeze(struct oci_cgroup *cg, bool frozen, struct hk_err *err);
+int oci_cgroup_frozen(const struct oci_cgroup *cg);
+
+/*
+ * Sends SIGKILL to every process below the cgroup, frozen or not (cgroup.kill, else freeze, signal each, thaw). One round: a fork bomb on
+ * v1 may need another, so call until oci_cgroup_is_empty. Other signals: one pass over the pids. A cgroup that is gone is success.
+ */
+int oci_cgroup_signal_all(struct oci_cgroup *cg, int sig, struct hk_err *err);
+/* No live process in the whole subtree, in no hierarchy; true also when the cgroup does not exist. */
+bool oci_cgroup_is_empty(const struct oci_cgroup *cg);
+/* Every pid of the subtree, in this process' pid namespace, sorted, without doubles: heap array (caller frees). Gone: n = 0. */
+int oci_cgroup_pids(const struct oci_cgroup *cg, pid_t **ret, size_t *ret_n);
+/* One try to remove the leaf and all below it, depth first; -EBUSY: ask again a little later. Missing is success. Parents that
+ * husk made (in whatever process) go when they are empty; those that were there before, such as kubelet's, are not touched. */
+int oci_cgroup_remove(struct oci_cgroup *cg, struct hk_err *err);
+
+/*
+ * OOM. *ret_fd (owned by the caller) is memory.events on v2: watch EPOLLPRI, pread at 0 after each event; on v1 an eventfd registered
+ * with cgroup.event_control: watch EPOLLIN, read 8 bytes. *ret_events says which. -ENOENT without a memory controller.
+ */
+int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_events);
+/* The oom_kill counter (hierarchical on v2); -ENOENT when there is none. */
+int oci_cgroup_oom_kills(const struct oci_cgroup *cg, uint64_t *ret);
+
+/* Everything Task.Stats reports; absent files leave their fields zero and their has_ flag false. oci/cgroup_stats.h has the struct. */
+int oci_cgroup_stats(const struct oci_cgroup *cg, struct oci_stats *ret, struct hk_err *err);

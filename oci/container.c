@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * oci/container.c — oci_create, oci_start and what a container remembers. config.json comes in and is parsed, checked and kept as a spec
+ * until the program runs; what later execs and the removal need is copied into the small struct oci_container.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/fd.h"
+#include "oci/base/str.h"
+#include "oci/env.h"
+#include "oci/launch.h"
+#include "oci/lsm.h"
+#include "oci/namespaces.h"
+#include "oci/remove.h"
+
+enum { CONFIG_LIMIT = 16 << 20, NULL_MAJOR = 1, NULL_MINOR = 3 };
+
+/* ---- the job ---- */
+
+static int open_null(int flags, int *ret_fd, struct hk_err *err)
+{
+	hk_autofd fd = open("/dev/null", flags | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "open /dev/null");
+	/* It will be bound over files of containers: the true one or none (CVE-2025-31133). */
+	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(NULL_MAJOR, NULL_MINOR))
+		return hk_fail_text(err, HK_INTERNAL, ENODEV, "/dev/null of the host is not the null device");
+	*ret_fd = hk_take_fd(&fd);
+	return 0;
+}
+
+struct oci_job *oci_job_new(struct oci_container *c)
+{
+	struct oci_job *j = calloc(1, sizeof(*j));
+
+	if (!j)
+		return NULL;
+	j->c = c;
+	j->s.cgroup = c->cgroup;
+	j->s.id = c->id;
+	j->s.bundle = c->bundle;
+	j->s.in_userns = c->in_userns;
+	j->s.no_new_keyring = c->no_new_keyring;
+	j->s.sync_fd = j->s.rootfs_fd = j->s.proc_fd = j->s.devnull_fd = -1;
+	j->s.console_master = j->s.console_slave = j->s.at = -1;
+	j->null_fd = j->init_pidfd = -1;
+	for (int i = 0; i < OCI_N_NS; i++)
+		j->ns_fds[i] = -1;
+	return j;
+}
+
+void oci_job_free(struct oci_job *j)
+{
+	if (!j)
+		return;
+	oci_ns_close_paths(j->ns_fds);
+	(void)hk_close(j->null_fd);
+	(void)hk_close(j->s.devnull_fd);
+	if (j->s.spec)
+		free((void *)(uintptr_t)j->s.rootfs);
+	free(j->s.srcs);
+	free(j->bpf.insns);
+	hk_arena_done(&j->arena);
+	free(j);
+}
+
+int oci_job_stdio(struct oci_job *j, bool terminal, const int stdio[3], struct hk_err *err)
+{
+	bool needs_null = false;
+
+	j->s.terminal = terminal;
+	for (int i = 0; i < 3; i++) {
+		j->s.stdio[i] = terminal ? -1 : stdio[i];
+		needs_null |= !terminal && stdio[i] < 0;
+	}
+	return needs_null ? open_null(O_RDWR, &j->null_fd, err) : 0;
+}
+
+static int job_of_create(struct oci_container *c, const struct oci_create_opts *o, struct oci_job **ret, struct hk_err *err)
+{
+	const struct oci_spec *s = c->spec;
+	struct oci_job *j = oci_job_new(c);
+	char *rootfs = NULL;
+	int r;
+
+	if (!j)
+		return hk_fail(err, HK_INTERNAL, ENOMEM, "job");
+	*ret = j; /* the caller frees it on failure too */
+	j->process = &s->process;
+	j->s.spec = s;
+	j->s.rootfs_mounts = o->rootfs;
+	j->s.n_rootfs_mounts = o->n_rootfs;
+	j->s.no_pivot = o->no_pivot;
+	j->s.host_uid = c->host_uid;
+	j->s.host_gid = c->host_gid;
+	j->clone_mask = oci_ns_new_mask(s) & ~(oci_ns_flag(OCI_NS_USER) | oci_ns_flag(OCI_NS_TIME));
+	j->needs_middle = oci_ns_needs_middle(s);
+	j->nnp = s->process.no_new_privileges;
+	j->caps = s->process.has_capabilities ? s->process.caps : NULL;
+	j->apparmor_profile = s->process.apparmor_profile;
+	j->selinux_label = s->process.selinux_label;
+	j->s.srcs = calloc(s->n_mounts + 1, sizeof(*j->s.srcs));
+	r = s->root_path[0] == '/' ? asprintf(&rootfs, "%s", s->root_path) : asprintf(&rootfs, "%s/%s", o->bundle, s->root_path);
+	if (r < 0 || !j->s.srcs)
+		return hk_fail(err, HK_INTERNAL, ENOMEM, "job");
+	j->s.rootfs = rootfs;
+	for (size_t i = 0; i < s->n_mounts; i++)
+		j->s.srcs[i].tree_fd = -1;
+	r = oci_job_stdio(j, o->terminal, o->stdio, err);
+	if (r == 0)
+		r = open_null(O_PATH, &j->s.devnull_fd, err);
+	return r < 0 ? r : oci_ns_open_paths(s, j->ns_fds, err);
+}
+
+/* ---- the container ---- */
+
+static uint32_t host_id(const struct oci_idmaps *maps, uint32_t id)
+{
+	for (size_t i = 0; i < maps->n; i++) {
+		const struct oci_idmap *m = &maps->v[i];
+
+		if (id >= m->container_id && id - m->container_id < m->size)
+			return m->host_id + (id - m->container_id);
+	}
+	return id;
+}
+
+static int copy_annotations(struct oci_container *c, struct hk_err *err)
+{
+	const struct oci_kvs *kvs = &c->spec->annotations;
+	size_t size = 1;
+	char *p;
+
+	for (size_t i = 0; i < kvs->n; i++)
+		size += strlen(kvs->v[i].key) + strlen(kvs->v[i].value) + 2;
+	p = c->annotations = malloc(size);
+	if (!p)
+		return hk_fail(err, HK_INTERNAL, ENOMEM, "annotations");
+	for (size_t i = 0; i < kvs->n; i++) {
+		p = stpcpy(p, kvs->v[i].key) + 1;
+		p = stpcpy(p, kvs->v[i].value) + 1;
+	}
+	*p = 0; /* no key is empty: the end */
+	return 0;
+}
+
+static int copy_string(const char *from, char **ret, struct hk_err *err)
+{
+	if (!from)
+		return 0;
+	*ret = strdup(from);
+	return *ret ? 0 : hk_fail(err, HK_INTERNAL, ENOMEM, "container");
+}
+
+static int remember(struct oci_container *c, const struct oci_create_opts *o, struct hk_err *err)
+{
+	const struct oci_spec *s = c->spec;
+	const struct oci_process *p = &s->process;
+	int r;
+
+	memcpy(c->caps, p->caps, sizeof(c->caps));
+	c->has_caps = p->has_capabilities;
+	c->no_new_privs = p->no_new_privileges;
+	c->no_new_keyring = o->no_new_keyring;
+	c->ns_mask = oci_ns_new_mask(s) | oci_ns_path_mask(s);
+	c->in_userns = s->ns[OCI_NS_USER].is_set;
+	c->has_private_pidns = s->ns[OCI_NS_PID].is_set && !s->ns[OCI_NS_PID].path;
+	c->host_uid = c->in_userns ? host_id(&s->uid_mappings, p->uid) : p->uid;
+	c->host_gid = c->in_userns ? host_id(&s->gid_mappings, p->gid) : p->gid;
+	c->has_personality = s->has_personality;
+	c->personality = s->personality;
+	c->seccomp.flags = oci_seccomp_flags(&s->seccomp);
+	r = copy_string(p->apparmor_profile, &c->apparmor_profile, err);
+	if (r == 0)
+		r = copy_string(p->selinux_label, &c->selinux_label, err);
+	return r < 0 ? r : copy_annotations(c, err);
+}
+
+static int read_spec(struct oci_container *c, struct hk_err *err)
+{
+	hk_autofree char *json = NULL, *path = NULL;
+	size_t len;
+	int r;
+
+	if (asprintf(&path, "%s/config.json", c->bundle) < 0) {
+		path = NULL;
+		return hk_fail(err, HK_INTERNAL, ENOMEM, "container");
+	}
+	r = hk_read_file_alloc(AT_FDCWD, path, CONFIG_LIMIT, &json, &len);
+	if (r < 0)
+		return hk_fail(err, r == -ENOENT ? HK_NOT_FOUND : HK_INTERNAL, -r, "read %s", path);
+	r = oci_spec_parse(json, len, &c->spec, err);
+	if (r == 0)
+		r = oci_spec_validate(c->spec, err);
+	if (r < 0)
+		return hk_wrap(err, "%s", path);
+	return 0;
+}
+
+/* All that can be refused before anything exists. */
+static int check_spec(const struct oci_container *c, struct hk_err *err)
+{
+	const struct oci_spec *s = c->spec;
+	int r;
+
+	if (!s->has_process || s->process.args.n == 0)
+		return hk_fail_text(err, HK_INVALID, EINVAL, "process.args: a program is needed");
+	r = oci_env_check(&s->process.env, err);
+	if (r == 0)
+		r = oci_lsm_check(s->process.apparmor_profile, s->process.selinux_label, err);
+	if (r == 0 && s->seccomp.is_set)
+		r = oci_seccomp_check(&s->seccomp, err);
+	return r;
+}
+
+/* A cached filter is taken now; a missing or mistrusted one is compiled anew by the launch. */
+static int find_filter(struct oci_container *c, struct oci_job *j, struct hk_err *err)
+{
+	char key[65];
+	int r;
+
+	if (!c->spec->seccomp.is_set)
+		return 0;
+	r = oci_seccomp_key(&c->spec->seccomp, key);
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "linux.seccomp");
+	(void)oci_seccomp_cache_open(c->engine->run_dir, key, &c->seccomp.fd, &j->bpf);
+	return 0;
+}
+
+static int create_with_cgroup(struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err)
+{
+	int r = oci_cgroup_create(c->cgroup, &c->spec->resources, err);
+
+	if (r < 0)
+		return r;
+	r = oci_launch_begin(c, take_job, fn, arg, err);
+	if (r < 0)
+		(void)oci_cgroup_remove(c->cgroup, NULL); /* empty: no child was made */
+	return r;
+}
+
+int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_launch_fn *fn, void *arg, struct oci_container **ret,
+    struct hk_err *err)
+{
+	struct oci_container *c;
+	struct oci_job *j = NULL;
+	int r;
+
+	if (!hk_is_valid_id(o->id))
+		return hk_fail_text(err, HK_INVALID, EINVAL, "invalid container id \"%.80s\"", o->id);
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return hk_fail(err, HK_INTERNAL, ENOMEM, "container");
+	c->engine = e;
+	c->seccomp.fd = -1;
+	hk_list_init(&c->launches);
+	c->id = strdup(o->id);
+	c->bundle = strdup(o->bundle);
+	r = c->id && c->bundle ? read_spec(c, err) : hk_fail(err, HK_INTERNAL, ENOMEM, "container");
+	if (r == 0)
+		r = check_spec(c, err);
+	if (r == 0)
+		r = remember(c, o, err);
+	if (r == 0)
+		r = oci_cgroup_open(c->spec->cgroups_path, c->id, &c->cgroup, err);
+	if (r == 0)
+		r = job_of_create(c, o, &j, err);
+	if (r == 0)
+		r = find_filter(c, j, err);
+	if (r == 0)
+		r = create_with_cgroup(c, &j, fn, arg, err);
+	if (r < 0) {
+		oci_job_free(j);
+		oci_container_free(c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+int oci_start(struct oci_container *c, oci_done_fn *fn, void *arg, struct hk_err *err)
+{
+	return oci_launch_start(c->init, fn, arg, err);
+}
+
+void oci_container_drop_spec(struct oci_container *c)
+{
+	if (c->spec && c->spec->hooks[OCI_HOOK_POSTSTOP].n > 0)
+		return;
+	oci_spec_free(c->spec);
+	c->spec = NULL;
+}
+
+int oci_container_poststop(struct oci_container *c, oci_hook_fn *fn, void *arg, struct oci_hook_run **ret)
+{
+	const struct oci_spec *s = c->spec;
+
+	if (!s || s->hooks[OCI_HOOK_POSTSTOP].n == 0)
+		return -ENOENT;
+	struct oci_hook_state state = {
+		.version = s->version, .id = c->id, .status = "stopped", .bundle = c->bundle, .annotations = &s->annotations
+	};
+	struct oci_hook_job job = {
+		.lists = { &s->hooks[OCI_HOOK_POSTSTOP] }, .kind = { "poststop" }, .state = &state, .keeps_going = true
+	};
+
+	return oci_hooks_run(c, &job, fn, arg, ret, NULL);
+}
+
+struct oci_cgroup *oci_container_cgroup(const struct oci_container *c)
+{
+	return c->cgroup;
+}
+
+bool oci_container_has_private_pidns(const struct oci_container *c)
+{
+	return c->has_private_pidns;
+}
+
+uid_t oci_container_host_uid(const struct oci_container *c)
+{
+	return c->host_uid;
+}
+
+gid_t oci_container_host_gid(const struct oci_container *c)
+{
+	return c->host_gid;
+}
+
+const char *oci_container_annotation(const struct oci_container *c, const char *key)
+{
+	for (const char *p = c->annotations; p && *p;) {
+		const char *value = p + strlen(p) + 1;
+
+		if (strcmp(p, key) == 0)
+			return value;
+		p = value + strlen(value) + 1;
+	}
+	return NULL;
+}
+
+void oci_container_free(struct oci_container *c)
+{
+	if (!c)
+		return;
+	hk_list_for_safe(n, next, &c->launches)
+		oci_launch_abort(hk_container_of(n, struct oci_launch, node));
+	oci_removal_abort(c->removal);
+	oci_spec_free(c->spec);
+	oci_cgroup_free(c->cgroup);
+	(void)hk_close(c->seccomp.fd);
+	free(c->id);
+	free(c->bundle);
+	free(c->annotations);
+	free(c->apparmor_profile);
+	free(c->selinux_label);
+	free(c);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * oci/launch.h — the engine's own structs: a container, one launch (the shim's side of a create or an exec) and the job that its child
+ * carries out. Private to oci/.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "oci/base/child.h"
+#include "oci/base/err.h"
+#include "oci/base/list.h"
+#include "oci/base/loop.h"
+#include "oci/hooks.h"
+#include "oci/oci.h"
+#include "oci/seccomp.h"
+#include "oci/setup.h"
+#include "oci/sync.h"
+
+struct oci_launch;
+
+struct oci_container { /* heap; what an exec and the removal need of the spec, and no more */
+	const struct oci_engine *engine;
+	char *id, *bundle;
+	struct oci_cgroup *cgroup;
+	struct oci_spec *spec;      /* until the start is done; longer only for poststop hooks */
+	struct oci_launch *init;    /* from oci_create to the end of oci_start */
+	struct hk_list launches;    /* every launch under way, the init's included */
+	struct oci_removal *removal; /* while oci_remove runs */
+	char *annotations;          /* key \0 value \0 ... \0 */
+	char *apparmor_profile, *selinux_label;
+	struct oci_seccomp_file seccomp; /* the verified, compiled filter; fd -1 = none */
+	uint64_t caps[OCI_N_CAP_SETS];
+	uint64_t ns_mask; /* CLONE_NEW* that differ from the shim's */
+	uid_t host_uid;
+	gid_t host_gid;
+	pid_t init_pid;
+	uint32_t personality;
+	bool has_personality, has_caps, no_new_privs, no_new_keyring, in_userns, has_private_pidns;
+};
+
+/* The child's whole knowledge; built before the clone, borrowed by the child until execve. */
+struct oci_job {
+	struct oci_setup s;
+	const struct oci_container *c;
+	const struct oci_process *process;
+	struct oci_page *page;
+	struct hk_arena arena; /* exec: owns process */
+	int ns_fds[OCI_N_NS];  /* create: joined by path */
+	uint64_t clone_mask;   /* create: CLONE_NEW* that the last clone makes */
+	bool needs_middle;     /* pid, time or user namespace: M clones I */
+	bool enters_cgroup;    /* not born there: the first process writes itself in */
+	bool late_cgroupns;    /* then its cgroup namespace comes after that */
+	bool is_exec;
+	int init_pidfd;        /* exec: borrowed from the caller */
+	pid_t init_pid;
+	int null_fd;           /* the host's /dev/null for stdio that is not given, -1 = not needed */
+	bool nnp, in_cwd;
+	const uint64_t *caps;  /* NULL = as the kernel has it */
+	const char *apparmor_profile, *selinux_label;
+	struct oci_bpf bpf;    /* owned */
+	char **env;
+	char exe[4096];
+};
+
+enum launch_state {
+	LS_COMPILING,  /* the seccomp profile, in a child of its own */
+	LS_SETTING_UP, /* the child works through its steps */
+	LS_HOOKS,      /* it waits for prestart and createRuntime hooks */
+	LS_CREATED,    /* it waits for oci_start; the process is the caller's by now */
+	LS_STARTING,   /* GO is sent, execve is near */
+	LS_POSTSTART,  /* hooks again */
+	LS_FAILING,    /* killing, reaping, removing what was made */
+	LS_LINGERING,  /* told, but the middle process is not reaped yet */
+	LS_N_STATES
+};
+
+struct oci_launch {
+	struct hk_list node;
+	struct oci_container *c;
+	enum launch_state state;
+	bool is_exec, is_hooked; /* hooked: create reached its hooks, so a failure runs poststop */
+	struct oci_job *job;     /* NULL once the child has its copy */
+	struct oci_page *page;
+	int sock;                /* owned */
+	struct hk_source src;
+	struct hk_timer timer;   /* the deadline; while failing: the next try to remove the cgroup */
+	uint64_t fail_by_ns;     /* removal gives up */
+	uint32_t retry_ms;
+	struct hk_child first, final; /* watched only where we reap them: M always, I when the launch fails */
+	pid_t first_pid;
+	int first_pidfd; /* owned until watched or handed over */
+	int console_fd;  /* owned until handed over */
+	struct oci_hook_run *hooks;
+	struct oci_seccomp_compile *compile;
+	oci_launch_fn *fn;
+	oci_done_fn *started;
+	void *arg;
+	struct hk_err err;
+};
+
+/* child.c: the steps of a create, from the first instruction to execve. Never return. */
+_Noreturn void oci_child_create(struct oci_job *j);
+/* exec.c: the same for an exec. */
+_Noreturn void oci_child_exec(struct oci_job *j);
+
+/* launch.c. Takes *take_job (heap). On error the job is freed and nothing is left; else fn runs once, later. */
+int oci_launch_begin(struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err);
+int oci_launch_start(struct oci_launch *l, oci_done_fn *fn, void *arg, struct hk_err *err);
+
+/* teardown.c. Fails the launch: takes everything apart, then tells the caller. Never from within the caller's own call. */
+void oci_launch_fail(struct oci_launch *l, const struct hk_err *err);
+/* The same with the child's current step in the text. */
+void oci_launch_fail_step(struct oci_launch *l, enum hk_kind kind, int code, const char *what);
+/* Closes the socket; frees the launch, at once or (end) when its middle process is reaped; tells oci_start's caller and ends. */
+void oci_launch_close(struct oci_launch *l);
+void oci_launch_free(struct oci_launch *l);
+void oci_launch_end(struct oci_launch *l);
+void oci_launch_started(struct oci_launch *l, const struct hk_err *err);
+/* Ends it without callback, kills the half-made processes. */
+void oci_launch_abort(struct oci_launch *l);
+void oci_launch_first_exit(void *owner, const struct hk_exit *x);
+void oci_launch_timer(void *owner);
+int oci_pidfd_open(pid_t pid);
+void oci_pidfd_kill(int pidfd);
+
+/* container.c. After the start nobody needs the spec, unless poststop hooks wait for the end. */
+void oci_container_drop_spec(struct oci_container *c);
+/* Runs the poststop hooks; -ENOENT when there are none. */
+int oci_container_poststop(struct oci_container *c, oci_hook_fn *fn, void *arg, struct oci_hook_run **ret);
+
+struct oci_job *oci_job_new(struct oci_container *c);
+void oci_job_free(struct oci_job *j);
+/* Where the three come from; opens the host's null device if one is missing. */
+int oci_job_stdio(struct oci_job *j, bool terminal, const int stdio[3], struct hk_err *err);

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * oci/oci.h — the engine's public header: a validated spec becomes a process in its namespaces, cgroup and mounts.
+ *
+ * One struct oci_container per container; the caller (sandbox/) owns it and owns the processes it is handed (pid + pidfd): the engine
+ * does not watch them after a launch is done. Everything that takes time goes through the loop and ends in a callback that runs
+ * exactly once, never before the call that started it has returned. Pids are of the shim's pid namespace. Times are ms.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "oci/cgroup.h"
+#include "oci/cgroup_stats.h"
+#include "oci/cgroup_stats.h"
+#include "oci/spec.h"
+
+struct hk_err;
+struct hk_loop;
+struct hk_reaper;
+
+enum { OCI_LAUNCH_TIMEOUT_MS = 120000 }; /* one create or exec, hooks' own timeouts excluded */
+
+struct oci_engine { /* shared by all containers of a process; filled by the caller */
+	struct hk_loop *loop;
+	struct hk_reaper *reaper;
+	const char *run_dir; /* root-only directory for the seccomp cache, such as /run/husk */
+};
+
+/* Task.Create's rootfs mounts; target is relative to the rootfs, NULL or "" = the rootfs itself. */
+struct oci_rootfs_mount {
+	const char *type, *source, *target;
+	struct oci_strv options;
+};
+
+struct oci_container;
+
+struct oci_create_opts {
+	const char *id, *bundle;               /* bundle is absolute */
+	const struct oci_rootfs_mount *rootfs; /* borrowed until the callback */
+	size_t n_rootfs;
+	bool terminal;      /* wins over process.terminal */
+	int stdio[3];       /* borrowed; -1 = /dev/null. Ignored when terminal */
+	bool no_pivot, no_new_keyring; /* runc Options 1 and 2 */
+	const char *traceparent;       /* for hooks' environment, may be NULL */
+};
+
+/* What a finished launch hands over. All fds become the callback's. */
+struct oci_launched {
+	pid_t pid;
+	int pidfd;
+	int console_fd; /* pty master (blocking mode as opened), -1 without terminal */
+};
+/* err == NULL: done, *l is filled. Else: nothing is left of the process, its mounts and (create) its cgroup. */
+typedef void oci_launch_fn(void *arg, const struct oci_launched *l, const struct hk_err *err);
+
+/*
+ * Reads and validates <bundle>/config.json, makes the cgroup, clones and sets up the init up to the last step before execve.
+ * An error return means the callback never runs; *ret is set on success only and belongs to the caller (oci_container_free).
+ * When the callback reports an error the container is good for oci_container_free only.
+ */
+int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_launch_fn *fn, void *arg,
+    struct oci_container **ret, struct hk_err *err);
+
+/* Lets the init run startContainer hooks and execve; the callback (l == NULL) runs when execve has happened or failed, poststart hooks included. */
+typedef void oci_done_fn(void *arg, const struct hk_err *err);
+int oci_start(struct oci_container *c, oci_done_fn *fn, void *arg, struct hk_err *err);
+
+struct oci_exec_opts {
+	const char *process_json; /* OCI process document; borrowed for the call */
+	size_t process_json_len;
+	bool terminal;
+	int stdio[3];      /* as in oci_create_opts */
+	int init_pidfd;    /* borrowed; the live init whose namespaces are joined */
+	pid_t init_pid;
+};
+/* Runs one more process in the container; the callback runs when its execve has happened (l->pid may be dead already) or failed. */
+int oci_exec(struct oci_container *c, const struct oci_exec_opts *o, oci_launch_fn *fn, void *arg, struct hk_err *err);
+/* Bad input is told at Task.Exec, before anything runs: parses and forgets. */
+int oci_exec_check(const char *process_json, size_t len, struct hk_err *err);
+
+/* Borrowed; NULL before the cgroup was made. */
+struct oci_cgroup *oci_container_cgroup(const struct oci_container *c);
+/* The init's death ends every process of the container: it has a pid namespace of its own. */
+bool oci_container_has_private_pidns(const struct oci_container *c);
+/* config.json said process.terminal / process.user mapped to host ids: who may reopen /dev/stdout. */
+uid_t oci_container_host_uid(const struct oci_container *c);
+gid_t oci_container_host_gid(const struct oci_container *c);
+/* NULL when config.json has none of that name. Valid until oci_container_free. */
+const char *oci_container_annotation(const struct oci_container *c, const char *key);
+
+/*
+ * After the init is dead: runs poststop hooks, removes the cgroup (killing what is left in it, with retries). The callback runs when all is
+ * gone, or with the error after OCI_REMOVE_TIMEOUT_MS; it may be called again then.
+ */
+enum { OCI_REMOVE_TIMEOUT_MS = 10000 };
+int oci_remove(struct oci_container *c, oci_done_fn *fn, void *arg, struct hk_err *err);
+/* Aborts a pending launch or removal without callback, closes all fds, frees. Accepts NULL. Does not touch the kernel's objects. */
+void oci_container_free(struct oci_container *c);
+
+/*
+ * For `delete` after a dead shim: kills every process below the cgroup path (as saved from oci_cgroup_path), removes the cgroup, waits up to
+ * timeout_ms. Blocking: not for the server. Also unmounts whatever is mounted on or below `rootfs` (may be NULL).
+ */
+int oci_cleanup(const char *cgroup_path, const char *id, const char *rootfs, int timeout_ms, struct hk_err *err);
+
+/* The OCI features document for `-info`: malloc'ed JSON. */
+int oci_features_json(char **ret, size_t *ret_len, struct hk_err *err);

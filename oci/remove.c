@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * oci/remove.c — the end of a container whose init is dead: what is left in its cgroup is killed, the cgroup removed with retries, the
+ * poststop hooks run. oci_remove does it on the loop for the server; oci_cleanup waits, for the `delete` command, and also
+ * unmounts what a dead shim may have left on the host.
+ */
+#include "oci/remove.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <time.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/fd.h"
+#include "oci/base/str.h"
+#include "oci/launch.h"
+
+enum { RETRY_MAX_MS = 100, MOUNTINFO_LIMIT = 16 << 20, NS_PER_MS = 1000000 };
+
+struct oci_removal {
+	struct oci_container *c;
+	oci_done_fn *fn;
+	void *arg;
+	struct hk_timer timer;
+	struct oci_hook_run *hooks;
+	uint64_t until_ns;
+	uint32_t retry_ms;
+};
+
+/* One round: kill, remove. -EBUSY: again later. */
+static int remove_round(struct oci_cgroup *cg, struct hk_err *err)
+{
+	int r = oci_cgroup_remove(cg, err);
+
+	if (r != -EBUSY)
+		return r;
+	/* Whoever is in there outlived the init (a shared pid namespace) or is still dying. A fork bomb needs more than one round. */
+	(void)oci_cgroup_signal_all(cg, SIGKILL, NULL);
+	return oci_cgroup_is_empty(cg) ? oci_cgroup_remove(cg, err) : -EBUSY;
+}
+
+static void finish(struct oci_removal *r, const struct hk_err *err)
+{
+	oci_done_fn *fn = r->fn;
+	void *arg = r->arg;
+	struct hk_err copy = { 0 };
+
+	if (err)
+		copy = *err;
+	oci_removal_abort(r);
+	fn(arg, err ? &copy : NULL);
+}
+
+static void on_poststop(void *arg, const struct hk_err *err)
+{
+	struct oci_removal *r = arg;
+
+	(void)err; /* they warn and go on; the container is gone either way */
+	r->hooks = NULL;
+	if (r->c->spec) {
+		oci_spec_free(r->c->spec); /* a second removal runs no hooks */
+		r->c->spec = NULL;
+	}
+	finish(r, NULL);
+}
+
+static void on_tick(void *owner)
+{
+	struct oci_removal *r = owner;
+	struct hk_err err = { 0 };
+	int rc = remove_round(r->c->cgroup, &err);
+
+	if (rc == -EBUSY && hk_now_ns() < r->until_ns) {
+		hk_timer_set(r->c->engine->loop, &r->timer, r->retry_ms);
+		r->retry_ms = r->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : r->retry_ms * 2;
+		return;
+	}
+	if (rc < 0) {
+		if (err.code == 0)
+			(void)hk_fail(&err, HK_INTERNAL, -rc, "remove cgroup %s", oci_cgroup_path(r->c->cgroup));
+		finish(r, &err);
+		return;
+	}
+	if (oci_container_poststop(r->c, on_poststop, r, &r->hooks) < 0)
+		finish(r, NULL);
+}
+
+int oci_remove(struct oci_container *c, oci_done_fn *fn, void *arg, struct hk_err *err)
+{
+	struct oci_removal *r;
+
+	if (c->removal)
+		return hk_fail_text(err, HK_BAD_STATE, EALREADY, "the container is being removed already");
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return hk_fail(err, HK_INTERNAL, ENOMEM, "removal");
+	*r = (struct oci_removal){ .c = c, .fn = fn, .arg = arg, .retry_ms = 1 };
+	r->until_ns = hk_now_ns() + OCI_REMOVE_TIMEOUT_MS * (uint64_t)NS_PER_MS;
+	c->removal = r;
+	hk_timer_init(&r->timer, on_tick, r);
+	hk_timer_set(c->engine->loop, &r->timer, 0);
+	return 0;
+}
+
+void oci_removal_abort(struct oci_removal *r)
+{
+	if (!r)
+		return;
+	hk_timer_cancel(&r->timer);
+	if (r->hooks)
+		oci_hooks_abort(r->hooks);
+	r->c->removal = NULL;
+	free(r);
+}
+
+/* ---- for `delete` ---- */
+
+/* mountinfo writes blanks and backslashes as \ooo (proc(5)); in place. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	while (*s) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
+			s += 4;
+		} else {
+			*to++ = *s++;
+		}
+	}
+	*to = 0;
+}
+
+static bool is_below(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && (path[len] == 0 || path[len] == '/');
+}
+
+/* The last mount on or below dir in mountinfo's order, which lists parents before children: unmount that and ask again. */
+static int unmount_last(const char *dir, bool *ret_any)
+{
+	hk_autofree char *text = NULL;
+	char *last = NULL, *save = NULL;
+	size_t len;
+	int r = hk_read_file_alloc(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_LIMIT, &text, &len);
+
+	if (r < 0)
+		return r;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *field = line, *end;
+
+		for (int i = 0; field && i < 4; i++) { /* id, parent, major:minor, root; then the mount point */
+			field = strchr(field, ' ');
+			field = field ? field + 1 : NULL;
+		}
+		end = field ? strchr(field, ' ') : NULL;
+		if (!end)
+			continue;
+		*end = 0;
+		unescape(field);
+		if (is_below(field, dir))
+			last = field;
+	}
+	*ret_any = last != NULL;
+	if (last && umount2(last, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		return -errno;
+	return 0;
+}
+
+static int unmount_below(const char *dir, struct hk_err *err)
+{
+	enum { ROUNDS = 10000 }; /* every round takes one away; others may mount meanwhile */
+	hk_autofree char *real = realpath(dir, NULL);
+	bool any = true;
+	int r = 0;
+
+	if (!real)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : hk_fail(err, HK_INTERNAL, errno, "resolve %s", dir);
+	if (strcmp(real, "/") == 0)
+		return hk_fail_text(err, HK_INVALID, EINVAL, "%s is the host's root", dir);
+	for (int i = 0; any && r == 0 && i < ROUNDS; i++)
+		r = unmount_last(real, &any);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "unmount below %s", real) : 0;
+}
+
+int oci_cleanup(const char *cgroup_path, const char *id, const char *rootfs, int timeout_ms, struct hk_err *err)
+{
+	struct oci_cgroup *cg = NULL;
+	uint64_t until = hk_now_ns() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * NS_PER_MS;
+	long wait_ms = 1;
+	int r = oci_cgroup_open(cgroup_path, id, &cg, err);
+
+	if (r == 0) {
+		while ((r = remove_round(cg, err)) == -EBUSY && hk_now_ns() < until) {
+			struct timespec ts = { .tv_nsec = wait_ms * NS_PER_MS };
+
+			(void)nanosleep(&ts, NULL);
+			wait_ms = wait_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : wait_ms * 2;
+		}
+		if (r == -EBUSY)
+			r = hk_fail(err, HK_DEADLINE, EBUSY, "remove cgroup %s", oci_cgroup_path(cg));
+		oci_cgroup_free(cg);
+	}
+	if (rootfs && *rootfs) {
+		int r2 = unmount_below(rootfs, r < 0 ? NULL : err);
+
+		if (r == 0)
+			r = r2;
+	}
+	return r;
+}

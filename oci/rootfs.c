@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * oci/rootfs.c — from root.path to "/": the root as a mount of its own, put in place, pivoted to, made final.
+ *
+ * The root is held as a descriptor of a (at first detached) tree from the first step on; root.path is looked up once, and after that it is
+ * only the place where the tree hangs, so that hooks find it there. All of our namespace is a slave of the host's before anything
+ * is mounted: nothing we mount or unmount reaches the host, and the mount that ours hangs on is shared with nobody.
+ */
+#include "oci/rootfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "oci/base/str.h"
+#include "oci/files.h"
+#include "oci/mount_fs.h"
+#include "oci/mounts.h"
+#include "oci/path.h"
+#include "oci/setup.h"
+
+enum { MOUNTINFO_MAX = 16 << 20 };
+
+static void set_root(struct oci_setup *s, int *take_fd)
+{
+	if (s->rootfs_fd >= 0)
+		hk_close(s->rootfs_fd);
+	s->rootfs_fd = hk_take_fd(take_fd);
+}
+
+int oci_rootfs_open_dir(struct oci_setup *s, struct hk_err *err)
+{
+	char path[PATH_MAX];
+	hk_autofd fd = -1;
+	int r = hk_fmt(path, sizeof(path), "%s/.", s->rootfs); /* "/.": a directory, or ENOTDIR */
+
+	if (r >= 0)
+		r = oci_tree_clone(AT_FDCWD, path, AT_RECURSIVE, &fd);
+	if (oci_mount_is_absent(r)) {
+		fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		r = fd < 0 ? -errno : 0;
+	}
+	if (r < 0)
+		return hk_fail(err, r == -ENOENT || r == -ENOTDIR ? HK_INVALID : HK_INTERNAL, -r, "rootfs %s", s->rootfs);
+	set_root(s, &fd);
+	return 0;
+}
+
+int oci_rootfs_prepare(struct oci_setup *s, struct hk_err *err)
+{
+	int r = oci_mounts_parse(s, err);
+
+	if (r >= 0)
+		r = oci_mounts_open_shared(s, err);
+	if (r < 0)
+		return r;
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "make / a slave of the host's mounts");
+	return s->n_rootfs_mounts > 0 ? oci_rootfs_mounts_open(s, err) : oci_rootfs_open_dir(s, err);
+}
+
+/* By mount(2): what root.path shows is bound on itself. */
+static int attach_classic(struct oci_setup *s)
+{
+	hk_autofd fd = -1;
+
+	if (mount(s->rootfs, s->rootfs, NULL, MS_BIND | MS_REC, NULL) < 0)
+		return -errno;
+	fd = open(s->rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	set_root(s, &fd);
+	return 0;
+}
+
+static int move_to(int tree_fd, const char *path)
+{
+	if (move_mount(tree_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) < 0)
+		return -errno;
+	return 0;
+}
+
+int oci_rootfs_attach(struct oci_setup *s, struct hk_err *err)
+{
+	int r = move_to(s->rootfs_fd, s->rootfs);
+
+	/* Root of a user namespace may not be let into the bundle's directories; any other place will do, / is always there. */
+	if (r == -EACCES)
+		r = move_to(s->rootfs_fd, "/");
+	if (oci_mount_is_absent(r) || r == -EINVAL || r == -ELOOP)
+		r = attach_classic(s);
+	/* The parent needs nothing: it has been no member of a peer group since oci_rootfs_prepare. */
+	if (r >= 0 && s->spec->rootfs_propagation == OCI_PROP_PRIVATE)
+		r = oci_tree_propagate(-1, s->rootfs_fd, MS_PRIVATE | (s->spec->rootfs_propagation_recursive ? MS_REC : 0UL));
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "attach rootfs %s", s->rootfs) : 0;
+}
+
+int oci_rootfs_make_cwd(struct oci_setup *s, struct hk_err *err)
+{
+	const char *cwd = s->spec->process.cwd;
+	hk_autofd fd = -1;
+	int r;
+
+	if (!s->spec->has_process || !cwd || hk_streq(cwd, "/"))
+		return 0;
+	/* No magic links: a cwd of /proc/self/fd/N is a way out (CVE-2024-21626). */
+	r = oci_path_mkdir_in(s->rootfs_fd, cwd, 0755, &fd);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "make working directory %s", cwd) : 0;
+}
+
+/* mountinfo writes blanks and the like as \040 (proc_pid_mountinfo(5)). In place. */
+static void unescape(char *p)
+{
+	char *out = p;
+
+	while (*p) {
+		if (p[0] == '\\' && p[1] >= '0' && p[1] <= '3' && p[2] >= '0' && p[2] <= '7' && p[3] >= '0' && p[3] <= '7') {
+			*out++ = (char)((p[1] - '0') * 64 + (p[2] - '0') * 8 + (p[3] - '0'));
+			p += 4;
+		} else {
+			*out++ = *p++;
+		}
+	}
+	*out = '\0';
+}
+
+/* Takes a whole proc or sysfs of the host away, or covers it where it is locked. */
+static int hide_line(char *line, const char *root)
+{
+	char *save = NULL, *fs_root, *point, *type = strstr(line, " - ");
+	size_t len = strlen(root);
+
+	if (!type || !(hk_has_prefix(type, " - proc ") || hk_has_prefix(type, " - sysfs ")))
+		return 0;
+	for (int i = 0; i < 3; i++)
+		(void)strtok_r(i == 0 ? line : NULL, " ", &save);
+	fs_root = strtok_r(NULL, " ", &save);
+	point = strtok_r(NULL, " ", &save);
+	if (!fs_root || !point || strcmp(fs_root, "/") != 0)
+		return 0;
+	unescape(point);
+	if (strncmp(point, root, len) == 0 && (point[len] == '/' || point[len] == '\0'))
+		return 0;
+	if (umount2(point, MNT_DETACH) == 0 || errno == ENOENT || errno == EACCES)
+		return 0;
+	if (mount("tmpfs", point, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1") < 0)
+		return -errno;
+	return 0;
+}
+
+/*
+ * Without a pivot the host's mounts stay below ours. A whole procfs or sysfs there is what the kernel asks for before it lets a
+ * container mount one without masks: all of the host's go.
+ */
+static int hide_host_procs(const struct oci_setup *s)
+{
+	hk_autofree char *text = NULL;
+	char root[PATH_MAX], name[40];
+	size_t len;
+	ssize_t n;
+	int r;
+
+	(void)hk_fmt(name, sizeof(name), "/proc/self/fd/%d", s->rootfs_fd);
+	n = readlink(name, root, sizeof(root) - 1);
+	if (n < 0)
+		return -errno;
+	root[n] = '\0';
+	r = hk_read_file_alloc(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &text, &len);
+	for (char *line = text, *next; r >= 0 && line && *line; line = next) {
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		r = hide_line(line, root);
+	}
+	return r;
+}
+
+/* For a host whose root is the initramfs, which pivot_root(2) refuses. */
+static int move_root(const struct oci_setup *s, struct hk_err *err)
+{
+	int r = hide_host_procs(s);
+
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "hide the host's proc and sysfs");
+	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "move rootfs to /");
+	if (chroot(".") < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "chroot to rootfs");
+	return 0;
+}
+
+int oci_rootfs_pivot(struct oci_setup *s, struct hk_err *err)
+{
+	int r;
+
+	if (fchdir(s->rootfs_fd) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "chdir to rootfs");
+	if (s->no_pivot) {
+		r = move_root(s, err);
+		if (r < 0)
+			return r;
+	} else {
+		/* The old root comes to lie on the new one, at "." and "/" (pivot_root(2), "pivot_root(".", ".")"). */
+		if (syscall(SYS_pivot_root, ".", ".") < 0)
+			return hk_fail(err, HK_INTERNAL, errno, "pivot_root to %s", s->rootfs);
+		/* A slave of the host's since oci_rootfs_prepare: the host's mounts do not follow. */
+		if (umount2(".", MNT_DETACH) < 0)
+			return hk_fail(err, HK_INTERNAL, errno, "detach the old root");
+	}
+	if (chdir("/") < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "chdir to /");
+	return 0;
+}
+
+/*
+ * Shared and unbindable must wait for the pivot, which refuses a shared root. With "r" they reach every mount, and the ones that
+ * asked for something else get it back in oci_mounts_finish. Slave is what all mounts are at most already, but for those that asked to be shared.
+ */
+static int propagate_root(const struct oci_setup *s)
+{
+	unsigned long rec = s->spec->rootfs_propagation_recursive ? MS_REC : 0UL;
+
+	switch (s->spec->rootfs_propagation) {
+	case OCI_PROP_SHARED:
+		return oci_tree_propagate(s->proc_fd, s->rootfs_fd, MS_SHARED | rec);
+	case OCI_PROP_UNBINDABLE:
+		return oci_tree_propagate(s->proc_fd, s->rootfs_fd, MS_UNBINDABLE | rec);
+	case OCI_PROP_SLAVE:
+		return oci_tree_propagate(s->proc_fd, s->rootfs_fd, MS_SLAVE);
+	case OCI_PROP_PRIVATE:
+	case OCI_PROP_NONE:
+		break;
+	}
+	return 0;
+}
+
+int oci_rootfs_finish(struct oci_setup *s, struct hk_err *err)
+{
+	int r = propagate_root(s);
+
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "set propagation of the root");
+	r = oci_mounts_finish(s, err);
+	if (r < 0)
+		return r;
+	if (s->spec->root_readonly)
+		r = oci_tree_setattr(s->proc_fd, s->rootfs_fd, MOUNT_ATTR_RDONLY, 0, false);
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "make the root read-only");
+	if (chdir("/") < 0) /* mount(2) by descriptor leaves it */
+		return hk_fail(err, HK_INTERNAL, errno, "chdir to /");
+	return 0;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_root_cgroup_v2.c — the unified way on any host that has the v2 tree mounted, also beside v1: the tests look at that hierarchy alone,
+ * as if the others were not there. Device filters are tried on real device nodes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "oci/base/str.h"
+#include "oci/cgroup.h"
+#include "oci/cgroup_bpf.h"
+#include "oci/cgroup_priv.h"
+#include "oci/cgroup_stats.h"
+
+static struct cg_host only_v2;
+
+static struct oci_cgroup *create_ok(const char *path, const struct oci_resources *r)
+{
+	struct oci_cgroup *cg = NULL;
+	struct hk_err err = { 0 };
+
+	assert_int_equal(cg_open_on(&only_v2, path, "x", &cg, &err), 0);
+	assert_int_equal(oci_cgroup_clone_fd(cg), -1);
+	if (oci_cgroup_create(cg, r, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_true(oci_cgroup_clone_fd(cg) >= 0);
+	return cg;
+}
+
+static void remove_ok(struct oci_cgroup *cg)
+{
+	int r = -EBUSY;
+
+	for (int i = 0; i < 500 && r == -EBUSY; i++) {
+		r = oci_cgroup_remove(cg, NULL);
+		if (r == -EBUSY)
+			usleep(2000);
+	}
+	assert_int_equal(r, 0);
+	assert_int_equal(oci_cgroup_clone_fd(cg), -1);
+	oci_cgroup_free(cg);
+}
+
+/* Born inside, as the shim makes its inits. */
+static pid_t clone_into(const struct oci_cgroup *cg)
+{
+	struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD,
+		.cgroup = (uint32_t)oci_cgroup_clone_fd(cg) };
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+
+static void kill_and_reap(struct oci_cgroup *cg, pid_t pid)
+{
+	int status;
+
+	assert_int_equal(oci_cgroup_signal_all(cg, SIGKILL, NULL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	for (int i = 0; i < 1000 && !oci_cgroup_is_empty(cg); i++)
+		usleep(1000);
+	assert_true(oci_cgroup_is_empty(cg));
+}
+
+static int try_open(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return errno;
+	close(fd);
+	return 0;
+}
+
+static void test_life(void **state)
+{
+	struct oci_resources r = { 0 };
+	struct oci_cgroup *cg = create_ok("/husk-test-v2/life", &r), *again = NULL, *below = NULL;
+	hk_autofree pid_t *pids = NULL;
+	struct oci_stats s = { 0 };
+	struct hk_err err = { 0 };
+	size_t n = 0;
+	pid_t pid;
+	int status;
+
+	(void)state;
+	pid = clone_into(cg);
+	assert_false(oci_cgroup_is_empty(cg));
+	assert_int_equal(oci_cgroup_pids(cg, &pids, &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(pids[0], pid);
+	assert_int_equal(cg_open_on(&only_v2, "/husk-test-v2/life", "x", &again, NULL), 0); /* as after a restart */
+	assert_true(oci_cgroup_clone_fd(again) >= 0);
+	assert_int_equal(oci_cgroup_create(again, &r, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "has processes"));
+	oci_cgroup_free(again);
+	assert_int_equal(oci_cgroup_freeze(cg, true, NULL), 0);
+	for (int i = 0; i < 1000 && oci_cgroup_frozen(cg) != 1; i++)
+		usleep(1000);
+	assert_int_equal(oci_cgroup_frozen(cg), 1);
+	assert_int_equal(cg_open_on(&only_v2, "/husk-test-v2/life/below", "x", &below, NULL), 0);
+	assert_int_equal(oci_cgroup_create(below, &r, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "frozen"));
+	oci_cgroup_free(below);
+	assert_int_equal(oci_cgroup_freeze(cg, false, NULL), 0);
+	assert_int_equal(oci_cgroup_frozen(cg), 0);
+	assert_int_equal(oci_cgroup_signal_all(cg, SIGSTOP, NULL), 0); /* any other signal: one by one */
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	assert_true(WIFSTOPPED(status));
+	assert_int_equal(oci_cgroup_freeze(cg, true, NULL), 0);
+	kill_and_reap(cg, pid);
+	assert_int_equal(oci_cgroup_stats(cg, &s, &err), 0);
+	assert_false(s.is_v1);
+	assert_true(s.has_cpu);
+	oci_stats_done(&s);
+	remove_ok(cg);
+}
+
+/* A container that enabled a controller below itself has an inner cgroup no process may enter: an exec goes where the init is. */
+static void test_enter_delegated(void **state)
+{
+	struct oci_resources r = { 0 };
+	const struct cg_hier *v2 = &only_v2.h[0];
+	struct oci_cgroup *cg;
+	char path[PATH_MAX];
+	struct cg_dir leaf;
+	pid_t init, exec;
+	int status;
+
+	(void)state;
+	if (!(v2->ctls & CG_BIT(CG_HUGETLB)))
+		skip();
+	cg = create_ok("/husk-test-v2/delegated", &r); /* on a unified host all controllers are on */
+	cg_dir_init(&leaf, v2, oci_cgroup_path(cg));
+	init = clone_into(cg);
+	(void)hk_fmt(path, sizeof(path), "%s%s/init.scope", v2->mount, oci_cgroup_path(cg));
+	assert_int_equal(mkdir(path, 0755), 0);
+	(void)hk_fmt(path, sizeof(path), "%d", (int)init);
+	assert_int_equal(cg_dir_write(&leaf, "init.scope/cgroup.procs", path), 0);
+	assert_int_equal(cg_dir_write(&leaf, "cgroup.subtree_control", "+hugetlb"), 0);
+	exec = fork();
+	if (exec == 0) {
+		hk_autofree char *text = NULL;
+		size_t len;
+
+		if (oci_cgroup_enter(cg, 0, NULL) != -EBUSY) /* nobody to follow */
+			_exit(1);
+		if (oci_cgroup_enter(cg, getpid(), NULL) != -EBUSY) /* a process elsewhere is not followed */
+			_exit(2);
+		if (oci_cgroup_enter(cg, init, NULL) < 0)
+			_exit(3);
+		if (hk_read_file_alloc(AT_FDCWD, "/proc/self/cgroup", 1 << 16, &text, &len) < 0)
+			_exit(4);
+		_exit(strstr(text, "/husk-test-v2/delegated/init.scope\n") ? 0 : 5);
+	}
+	assert_int_equal(waitpid(exec, &status, 0), exec);
+	assert_int_equal(status, 0);
+	kill_and_reap(cg, init);
+	cg_dir_done(&leaf);
+	remove_ok(cg);
+}
+
+static void test_devices(void **state)
+{
+	struct oci_dev_rule rules[] = {
+		{ .type = 'a', .major = -1, .minor = -1, .read = true, .write = true, .mknod = true },
+		{ .allow = true, .type = 'c', .major = 1, .minor = 11, .read = true },
+	};
+	struct oci_resources r = { .devices = rules, .n_devices = 2 };
+	struct oci_cgroup *cg = create_ok("/husk-test-v2/devices", &r);
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (pid == 0) {
+		if (oci_cgroup_enter(cg, 0, NULL) < 0)
+			_exit(1);
+		if (try_open("/dev/kmsg") != 0 || try_open("/dev/null") != 0)
+			_exit(2);
+		_exit(open("/dev/kmsg", O_WRONLY | O_CLOEXEC) < 0 && errno == EPERM ? 0 : 3);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	remove_ok(cg);
+}
+
+/* v2's filter program, on the v2 tree any host has since 4.15: loads, decides, is replaced. */
+static void test_bpf(void **state)
+{
+	struct oci_dev_rule kmsg = { .allow = true, .type = 'c', .major = 1, .minor = 11, .read = true };
+	const struct cg_hier *v2 = &only_v2.h[0];
+	char path[PATH_MAX], procs[PATH_MAX];
+	hk_autofd fd = -1;
+	struct hk_err err = { 0 };
+	size_t kept;
+
+	(void)state;
+	assert_int_equal(cg_tree_make(v2, "/husk-test-bpf", &kept), 0);
+	assert_int_equal(cg_abs(v2, "/husk-test-bpf", path), 0);
+	assert_true(hk_fmt(procs, sizeof(procs), "%s/cgroup.procs", path) > 0);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (size_t n = 0; n < 3; n++) { /* defaults; with kmsg; defaults again */
+		pid_t pid;
+		int status;
+
+		if (cg_bpf_apply(fd, &kmsg, n == 1, &err) < 0)
+			fail_msg("%s", err.text);
+		pid = fork();
+		if (pid == 0) {
+			char node[] = "/tmp/husk-test-node";
+
+			if (hk_write_file_at(AT_FDCWD, procs, "0") < 0)
+				_exit(1);
+			if (try_open("/dev/null") != 0 || try_open("/dev/urandom") != 0)
+				_exit(2);
+			if (try_open("/dev/kmsg") != (n == 1 ? 0 : EPERM))
+				_exit(3);
+			unlink(node);
+			if (mknod(node, S_IFCHR | 0600, makedev(10, 229)) < 0) /* any may be made ... */
+				_exit(4);
+			status = try_open(node); /* ... and not be opened */
+			unlink(node);
+			_exit(status == EPERM ? 0 : 5);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	assert_int_equal(cg_tree_remove(v2, "/husk-test-bpf"), 0);
+}
+
+/* A unified host has its controllers on in the root; another finds its own setting again. */
+static int root_setting(void **state)
+{
+	static bool was_on;
+	struct cg_dir root;
+	char buf[256];
+	int r = 0;
+
+	cg_dir_init(&root, &only_v2.h[0], "/");
+	if (!*state) {
+		was_on = cg_read(&root, "cgroup.subtree_control", buf, sizeof(buf)) < 0 || strstr(buf, "hugetlb");
+		*state = &was_on;
+	} else if (!was_on) {
+		r = cg_dir_write(&root, "cgroup.subtree_control", "-hugetlb");
+	}
+	cg_dir_done(&root);
+	return r;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_life),
+		cmocka_unit_test(test_enter_delegated),
+		cmocka_unit_test(test_devices),
+		cmocka_unit_test(test_bpf),
+	};
+
+	if (geteuid() != 0) {
+		puts("needs root");
+		return 77;
+	}
+	if (!cg_host_get() || !cg_host_v2(cg_host_get())) {
+		puts("needs a mounted cgroup v2 tree");
+		return 77;
+	}
+	only_v2 = (struct cg_host){ .mode = OCI_CGROUP_UNIFIED, .n = 1, .h = { *cg_host_v2(cg_host_get()) } };
+	return cmocka_run_group_tests(tests, root_setting, root_setting);
+}
