@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim/life.c — the server's end. An empty table alone is no reason: between the last Delete and Shutdown, or a failed Create and the next,
+ * containerd still talks to us. But nobody sends Shutdown when the sandbox was deleted before its containers, so one that came too early
+ * is remembered; and nobody sends anything when containerd fails between `start` and Create, so a vanished bundle counts.
+ */
+#include "shim/life.h"
+
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "oci/base/log.h"
+#include "oci/base/str.h"
+#include "sandbox/sandbox.h"
+#include "shim/conn.h"
+#include "shim/events.h"
+
+enum { IDLE_LOOK_MS = 60000, IDLE_LOOKS = 3, EVENTS_FLUSH_MS = 5000, ANSWERS_FLUSH_MS = 10, ANSWERS_FLUSH_TRIES = 100 };
+
+static bool is_empty(const struct shim_life *l)
+{
+	return l->n_creating == 0 && sbx_pod_count(l->pod) == 0;
+}
+
+static void watch_idle(struct shim_life *l)
+{
+	l->n_idle = 0;
+	if (is_empty(l) && !l->is_ending)
+		hk_timer_set(l->loop, &l->idle, IDLE_LOOK_MS);
+	else
+		hk_timer_cancel(&l->idle);
+}
+
+/* Last step: every answer written, or its reader given up. */
+static void on_flush(void *owner)
+{
+	struct shim_life *l = owner;
+
+	if (shim_listener_is_flushed(l->listener) || ++l->n_flush >= ANSWERS_FLUSH_TRIES) {
+		hk_loop_stop(l->loop);
+		return;
+	}
+	hk_timer_set(l->loop, &l->flush, ANSWERS_FLUSH_MS);
+}
+
+static void on_events_flushed(void *arg, bool is_complete)
+{
+	struct shim_life *l = arg;
+
+	if (!is_complete)
+		log_warn("ending with events that containerd has not taken");
+	hk_timer_set(l->loop, &l->flush, 0);
+}
+
+static void remove_socket(struct shim_life *l)
+{
+	struct stat st;
+
+	if (l->socket[0] && lstat(l->socket, &st) == 0 && st.st_ino == l->socket_ino && st.st_dev == l->socket_dev)
+		(void)unlink(l->socket);
+}
+
+static void end(struct shim_life *l, const char *reason)
+{
+	if (l->is_ending)
+		return;
+	log_info("shim ends", LOG_STR("reason", reason));
+	l->is_ending = true;
+	watch_idle(l);
+	/* The name goes first: a `start` of the same group must not find a socket that nobody will serve. */
+	remove_socket(l);
+	shim_listener_stop(l->listener);
+	shim_events_flush(l->events, EVENTS_FLUSH_MS, on_events_flushed, l);
+}
+
+static void on_check(void *owner)
+{
+	struct shim_life *l = owner;
+
+	watch_idle(l);
+	if (l->shutdown_wanted && is_empty(l))
+		end(l, "shutdown");
+}
+
+static void on_idle(void *owner)
+{
+	struct shim_life *l = owner;
+	unsigned int n = l->n_idle;
+
+	watch_idle(l);
+	if (!l->bundle[0] || !is_empty(l) || access(l->bundle, F_OK) == 0)
+		return;
+	l->n_idle = n + 1;
+	if (l->n_idle >= IDLE_LOOKS)
+		end(l, "no container and no bundle");
+}
+
+void shim_life_name(struct shim_life *l, int listener_fd)
+{
+	struct sockaddr_un address = { 0 };
+	socklen_t len = sizeof(address);
+	struct stat st;
+
+	if (getsockname(listener_fd, (struct sockaddr *)&address, &len) == 0 && address.sun_path[0] &&
+	    hk_fmt(l->socket, sizeof(l->socket), "%.*s", (int)sizeof(address.sun_path), address.sun_path) > 0 &&
+	    lstat(l->socket, &st) == 0) {
+		l->socket_dev = st.st_dev;
+		l->socket_ino = st.st_ino;
+	}
+}
+
+void shim_life_init(struct shim_life *l)
+{
+	hk_timer_init(&l->idle, on_idle, l);
+	hk_timer_init(&l->check, on_check, l);
+	hk_timer_init(&l->flush, on_flush, l);
+	watch_idle(l);
+}
+
+bool shim_life_creating(struct shim_life *l)
+{
+	if (l->is_ending)
+		return false;
+	l->shutdown_wanted = false;
+	l->n_creating++;
+	watch_idle(l);
+	return true;
+}
+
+void shim_life_created(struct shim_life *l)
+{
+	l->n_creating--;
+	hk_timer_set(l->loop, &l->check, 0);
+}
+
+void shim_life_shutdown(struct shim_life *l)
+{
+	l->shutdown_wanted = true;
+	hk_timer_set(l->loop, &l->check, 0);
+}
+
+/* From the next turn: sandbox/ is still at its own work when it tells us. */
+void shim_life_deleted(struct shim_life *l)
+{
+	hk_timer_set(l->loop, &l->check, 0);
+}
+
+void shim_life_stop(struct shim_life *l)
+{
+	end(l, "signal");
+}
+
+void shim_life_done(struct shim_life *l)
+{
+	hk_timer_cancel(&l->idle);
+	hk_timer_cancel(&l->check);
+	hk_timer_cancel(&l->flush);
+	remove_socket(l);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim/life.h — when the server ends: at Shutdown once no container is left, at SIGTERM, or when containerd has forgotten it. It ends
+ * in order: no new connection, events out (at most 5 s), answers written, socket gone.
+ */
+#pragma once
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "oci/base/loop.h"
+#include "shim/socket.h"
+
+struct sbx_pod;
+struct shim_events;
+struct shim_listener;
+
+struct shim_life {
+	struct hk_loop *loop;
+	struct sbx_pod *pod;
+	struct shim_events *events;
+	struct shim_listener *listener;
+	const char *bundle; /* of the first container, "" = unknown */
+	char socket[SHIM_SOCKET_PATH_MAX];
+	dev_t socket_dev; /* of our own socket file: a path may be somebody else's by the time we end */
+	ino_t socket_ino;
+	unsigned int n_creating;
+	bool shutdown_wanted; /* asked while containers were left */
+	bool is_ending;
+	unsigned int n_idle; /* looks in a row that found the bundle gone */
+	unsigned int n_flush;
+	struct hk_timer idle;
+	struct hk_timer check;
+	struct hk_timer flush;
+};
+
+/* Finds out l->socket: the file that listener_fd is bound to, "" when there is none. */
+void shim_life_name(struct shim_life *l, int listener_fd);
+/* After shim_life_name; loop, pod, events, listener and bundle are set by the caller. */
+void shim_life_init(struct shim_life *l);
+/* A Create came; false: too late, we are ending. Each true is followed by one shim_life_created, whatever became of it. */
+bool shim_life_creating(struct shim_life *l);
+void shim_life_created(struct shim_life *l);
+/* Shutdown was asked for (and answered). */
+void shim_life_shutdown(struct shim_life *l);
+/* A container may be gone. */
+void shim_life_deleted(struct shim_life *l);
+/* SIGTERM: end now, containers go on. */
+void shim_life_stop(struct shim_life *l);
+void shim_life_done(struct shim_life *l);

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim/serve.c — the server of a group: builds loop, log, socket, events and pod, runs until shim/life ends it. Born by shim/spawn with the
+ * listening socket as fd 3 and the pipe to `start` as fd 4. Requests come by shim/conn, facts go out by shim/events; signals come
+ * as bytes of a signalfd, since a handler could run anywhere.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/child.h"
+#include "oci/base/err.h"
+#include "oci/base/log.h"
+#include "oci/base/loop.h"
+#include "oci/base/str.h"
+#include "proto/names.h"
+#include "sandbox/sandbox.h"
+#include "shim/cmd.h"
+#include "shim/conn.h"
+#include "shim/convert.h"
+#include "shim/events.h"
+#include "shim/life.h"
+#include "shim/spawn.h"
+#include "shim/task.h"
+
+struct server {
+	const struct shim_flags *flags;
+	struct hk_loop loop;
+	struct hk_reaper reaper;
+	struct hk_source signals;
+	int signal_fd; /* owned */
+	int log_fd;    /* owned; -1 = none */
+	struct task_service task;
+	struct ttrpc_service services[2];
+	struct ttrpc_server dispatch;
+	struct shim_listener listener;
+	struct shim_events events;
+	struct sbx_pod *pod; /* owned */
+	struct shim_life life;
+};
+
+/* ---- facts ---- */
+
+static void log_event(const struct sbx_event *ev)
+{
+	bool is_exec = ev->exec_id && ev->exec_id[0];
+	enum hk_level level = is_exec ? HK_LOG_DEBUG : HK_LOG_INFO;
+	const struct hk_kv kv[] = { LOG_STR("id", ev->id), LOG_INT("pid", ev->pid), LOG_INT("status", ev->exit_status),
+		LOG_STR("exec_id", is_exec ? ev->exec_id : "") };
+	int n = is_exec ? 4 : 3;
+
+	switch (ev->type) {
+	case SBX_EV_CREATE:
+		hk_log(level, "container created", kv, 2);
+		return;
+	case SBX_EV_START:
+		hk_log(level, "container started", kv, 2);
+		return;
+	case SBX_EV_EXIT:
+		hk_log(level, is_exec ? "exec exited" : "container exited", kv, n);
+		return;
+	case SBX_EV_DELETE:
+		hk_log(level, is_exec ? "exec deleted" : "container deleted", kv, n);
+		return;
+	case SBX_EV_OOM:
+		hk_log(HK_LOG_WARN, "container ran out of memory", kv, 1);
+		return;
+	case SBX_EV_EXEC_STARTED:
+		hk_log(HK_LOG_DEBUG, "exec started", kv, n);
+		return;
+	case SBX_EV_EXEC_ADDED:
+	case SBX_EV_PAUSED:
+	case SBX_EV_RESUMED:
+		return;
+	}
+}
+
+/* In the order of facts, and before the answer of the call that made them. */
+static void on_event(void *arg, const struct sbx_event *ev)
+{
+	struct server *s = arg;
+
+	log_event(ev);
+	convert_event(&s->events, ev);
+}
+
+/* ---- signals ---- */
+
+static void dump(const struct server *s)
+{
+	log_info("state of the shim", LOG_STR("group", s->flags->group), LOG_INT("pid", getpid()),
+	    LOG_INT("connections", s->listener.n_conns), LOG_INT("calls", s->dispatch.n_calls),
+	    LOG_INT("events_queued", s->events.n_queued), LOG_INT("events_dropped", s->events.n_dropped),
+	    LOG_INT("containers", sbx_pod_count(s->pod)));
+	sbx_dump(s->pod);
+}
+
+static void on_signal(void *owner, uint32_t events)
+{
+	struct server *s = owner;
+	struct signalfd_siginfo si;
+
+	(void)events;
+	while (read(s->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (si.ssi_signo == SIGCHLD)
+			hk_reaper_sweep(&s->reaper);
+		else if (si.ssi_signo == SIGUSR1)
+			dump(s);
+		else
+			shim_life_stop(&s->life);
+	}
+}
+
+static int init_signals(struct server *s)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
+		return -errno;
+	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (s->signal_fd < 0)
+		return -errno;
+	hk_source_init(&s->signals, HK_PASS_EXIT, on_signal, s);
+	return hk_source_add(&s->loop, &s->signals, s->signal_fd, EPOLLIN);
+}
+
+/* ---- birth ---- */
+
+static int harden(struct hk_err *err)
+{
+	/* What a child of ours leaves behind becomes ours, not the host's init's. */
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "become subreaper");
+	/* Every child starts as a copy of this memory: nobody may read it, not even a container's root by ptrace. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "become non-dumpable");
+	/* execveat named us after a file descriptor. */
+	(void)prctl(PR_SET_NAME, "husk-shim", 0, 0, 0);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	(void)umask(0);
+	return 0;
+}
+
+/* containerd holds the FIFO open; we hold it for both ways, so that its restart is no error, and never wait for it. */
+static void open_log(struct server *s)
+{
+	char path[4100];
+
+	if (s->flags->bundle[0] && hk_fmt(path, sizeof(path), "%s/log", s->flags->bundle) > 0)
+		s->log_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	hk_log_init(s->log_fd, s->flags->debug ? HK_LOG_DEBUG : HK_LOG_INFO);
+}
+
+static bool is_listener(int fd)
+{
+	socklen_t len = sizeof(int);
+	int on = 0;
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on;
+}
+
+static int init_pod(struct server *s, struct hk_err *err)
+{
+	const struct sbx_pod_opts opts = {
+		.loop = &s->loop,
+		.reaper = &s->reaper,
+		.run_dir = SHIM_RUN_DIR,
+		.ns = s->flags->ns,
+		.group = s->flags->group,
+		.socket = s->life.socket,
+		.on_event = on_event,
+		.arg = s,
+	};
+
+	return sbx_pod_new(&opts, &s->pod, err);
+}
+
+static int init_service(struct server *s, struct hk_err *err)
+{
+	static const char *const names[] = { TTRPC_SERVICE_TASK_V3, TTRPC_SERVICE_TASK_V2 };
+	int fd = SHIM_FD_LISTENER;
+	int r;
+
+	s->task = (struct task_service){ .pod = s->pod, .life = &s->life };
+	for (size_t i = 0; i < HK_ARRAY_SIZE(s->services); i++)
+		s->services[i] = (struct ttrpc_service){ .name = names[i], .methods = task_methods,
+			.n_methods = TASK_N_METHODS, .ctx = &s->task };
+	s->dispatch = (struct ttrpc_server){ .services = s->services, .n_services = HK_ARRAY_SIZE(s->services),
+		.max_calls = SHIM_CALLS_MAX };
+	r = shim_listener_init(&s->listener, &s->loop, &s->dispatch, &fd);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "listen") : 0;
+}
+
+static int init(struct server *s, struct hk_err *err)
+{
+	const char *ttrpc_address = getenv("TTRPC_ADDRESS");
+	int r;
+
+	r = hk_loop_init(&s->loop);
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "make event loop");
+	hk_reaper_init(&s->reaper, &s->loop);
+	r = init_signals(s);
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "take signals");
+	r = shim_events_init(&s->events, &s->loop, ttrpc_address, s->flags->ns);
+	if (r < 0)
+		return hk_fail(err, HK_INVALID, -r, "TTRPC_ADDRESS %s", ttrpc_address);
+	s->life = (struct shim_life){ .loop = &s->loop, .events = &s->events, .listener = &s->listener,
+		.bundle = s->flags->bundle };
+	shim_life_name(&s->life, SHIM_FD_LISTENER);
+	r = init_pod(s, err);
+	if (r < 0)
+		return r;
+	s->life.pod = s->pod;
+	r = init_service(s, err);
+	if (r == 0)
+		shim_life_init(&s->life);
+	return r;
+}
+
+static int run(struct server *s, struct hk_err *err)
+{
+	int ready = SHIM_FD_READY;
+	int r;
+
+	(void)fcntl(SHIM_FD_LISTENER, F_SETFD, FD_CLOEXEC);
+	(void)fcntl(SHIM_FD_READY, F_SETFD, FD_CLOEXEC);
+	r = harden(err);
+	if (r == 0) {
+		open_log(s);
+		r = init(s, err);
+	}
+	shim_spawn_ready(&ready, r < 0 ? err->text : NULL);
+	if (r < 0)
+		return r;
+	log_info("shim started", LOG_STR("group", s->flags->group), LOG_INT("pid", getpid()));
+	(void)malloc_trim(0);
+	r = hk_loop_run(&s->loop);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "event loop") : 0;
+}
+
+int shim_cmd_serve(const struct shim_flags *f)
+{
+	struct server s = { .flags = f, .signal_fd = -1, .log_fd = -1 };
+	struct hk_err err = { 0 };
+	int r;
+
+	if (!hk_is_valid_id(f->ns) || !hk_is_valid_id(f->group) || !is_listener(SHIM_FD_LISTENER) || fcntl(SHIM_FD_READY, F_GETFD) < 0) {
+		(void)hk_fail_text(&err, HK_INVALID, EINVAL, "the server is run by `" SHIM_PROGRAM " start`, not by hand");
+		return shim_cmd_fail(&err);
+	}
+	r = run(&s, &err);
+	if (r < 0) {
+		log_error("shim failed", LOG_STR("err", err.text));
+		return 1;
+	}
+	/* Containers go on when a signal ended us; their state files stay for `delete`. */
+	shim_listener_done(&s.listener);
+	sbx_pod_free(s.pod);
+	shim_life_done(&s.life);
+	shim_events_done(&s.events);
+	hk_source_del(&s.loop, &s.signals);
+	hk_close(s.signal_fd);
+	hk_loop_done(&s.loop);
+	hk_log_init(-1, HK_LOG_ERROR);
+	hk_close(s.log_fd);
+	return 0;
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim/task.c — the handlers. A call that sandbox/ ends later is kept in a struct op, which also knows how to answer it. Every failure is
+ * logged here once, at the moment it is answered; texts that users see ("OCI runtime create failed: ...") are those of runc.
+ */
+#include "shim/task.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/err.h"
+#include "oci/base/log.h"
+#include "oci/base/str.h"
+#include "sandbox/sandbox.h"
+#include "shim/convert.h"
+#include "shim/life.h"
+
+enum { SIGNAL_MAX = 64 };
+
+#define CREATE_FAILED "OCI runtime create failed"
+#define START_FAILED "OCI runtime start failed"
+#define EXEC_FAILED "OCI runtime exec failed"
+
+typedef void reply_fn(struct ttrpc_call *call, const struct sbx_reply *r);
+typedef void after_fn(struct shim_life *life);
+
+struct op {
+	struct task_service *service;
+	struct ttrpc_call *call;
+	reply_fn *reply;
+	after_fn *after;    /* NULL = nothing; runs whatever became of the call */
+	const char *prefix; /* of the error text */
+	char id[80], exec_id[80]; /* for the log */
+};
+
+static void fail(struct ttrpc_call *call, const struct convert_ids *ids, const struct hk_err *err, const char *prefix)
+{
+	/* The first two are answers, not failures: containerd asks for what may be gone, and lets waits run out. */
+	bool is_routine = err->kind == HK_NOT_FOUND || err->kind == HK_DEADLINE;
+
+	hk_log(is_routine ? HK_LOG_DEBUG : HK_LOG_ERROR, "request failed",
+	    (const struct hk_kv[]){ LOG_STR("method", call->method), LOG_STR("id", ids->id), LOG_STR("exec_id", ids->exec_id),
+		LOG_STR("err", err->text) }, 4);
+	convert_fail(call, err, prefix);
+}
+
+static void on_done(void *arg, const struct sbx_reply *reply, const struct hk_err *err)
+{
+	static const struct sbx_reply nothing;
+	struct op *op = arg;
+	const struct convert_ids ids = { op->id, op->exec_id };
+
+	if (err)
+		fail(op->call, &ids, err, op->prefix);
+	else
+		op->reply(op->call, reply ? reply : &nothing);
+	if (op->after)
+		op->after(op->service->life);
+	free(op);
+}
+
+/* What sandbox/ shall call at the end; fn NULL: no memory, the call is answered. */
+static struct sbx_done op_new(struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, reply_fn *reply,
+    const char *prefix)
+{
+	struct op *op = calloc(1, sizeof(*op));
+
+	if (!op) {
+		ttrpc_call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
+		return (struct sbx_done){ 0 };
+	}
+	op->service = s;
+	op->call = call;
+	op->reply = reply;
+	op->prefix = prefix;
+	/* A longer id is nobody's; its first bytes are enough for the log. */
+	(void)hk_fmt(op->id, sizeof(op->id), "%.76s", ids->id);
+	(void)hk_fmt(op->exec_id, sizeof(op->exec_id), "%.76s", ids->exec_id);
+	return (struct sbx_done){ .fn = on_done, .arg = op };
+}
+
+static void set_after(struct sbx_done done, after_fn *after)
+{
+	((struct op *)done.arg)->after = after;
+}
+
+/* Ends a call that needed no waiting. */
+static void answer(struct ttrpc_call *call, const struct convert_ids *ids, int r, const struct hk_err *err)
+{
+	if (r < 0)
+		fail(call, ids, err, NULL);
+	else
+		convert_reply_empty(call, NULL);
+}
+
+/* ---- create to delete ---- */
+
+static int check_create(const struct sbx_create *c, struct hk_err *err)
+{
+	if (!hk_is_valid_id(c->id))
+		return hk_fail_text(err, HK_INVALID, EINVAL, "\"%.100s\" is not a valid container id", c->id);
+	if (c->bundle[0] != '/')
+		return hk_fail_text(err, HK_INVALID, EINVAL, "bundle \"%.200s\" is not an absolute path", c->bundle);
+	return 0;
+}
+
+void task_create(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	hk_auto(convert_create_done) struct convert_create c = { 0 };
+	struct sbx_done done;
+	struct hk_err err;
+
+	if (convert_create(request, &c, &err) < 0 || check_create(&c.request, &err) < 0) {
+		fail(call, &ids, &err, NULL);
+		return;
+	}
+	done = op_new(s, call, &ids, convert_reply_created, CREATE_FAILED);
+	if (!done.fn)
+		return;
+	if (!shim_life_creating(s->life)) {
+		(void)hk_fail_text(&err, HK_UNAVAILABLE, ESHUTDOWN, "shim is shutting down");
+		done.fn(done.arg, NULL, &err);
+		return;
+	}
+	set_after(done, shim_life_created);
+	c.request.traceparent = call->traceparent;
+	sbx_create(s->pod, &c.request, done);
+}
+
+void task_start(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	struct sbx_done done = op_new(s, call, &ids, convert_reply_started, ids.exec_id[0] ? EXEC_FAILED : START_FAILED);
+
+	if (done.fn)
+		sbx_start(s->pod, ids.id, ids.exec_id, done);
+}
+
+void task_state(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	struct sbx_state state;
+	struct hk_err err;
+
+	if (sbx_state(s->pod, ids.id, ids.exec_id, &state, &err) < 0)
+		fail(call, &ids, &err, NULL);
+	else
+		convert_reply_state(call, &state);
+}
+
+void task_wait(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	/* Rounded up: an answer of "too late" must not come early. */
+	int64_t timeout_ms = call->timeout_ns > 0 ? (call->timeout_ns - 1) / 1000000 + 1 : -1;
+	struct sbx_done done = op_new(s, call, &ids, convert_reply_waited, NULL);
+
+	if (done.fn)
+		sbx_wait(s->pod, ids.id, ids.exec_id, timeout_ms, done);
+}
+
+void task_delete(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	struct sbx_done done = op_new(s, call, &ids, convert_reply_deleted, NULL);
+
+	if (!done.fn)
+		return;
+	set_after(done, shim_life_deleted);
+	sbx_delete(s->pod, ids.id, ids.exec_id, done);
+}
+
+void task_kill(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	const struct convert_kill k = convert_kill(request);
+	struct hk_err err;
+	int r;
+
+	if (k.signal > SIGNAL_MAX)
+		r = hk_fail_text(&err, HK_INVALID, EINVAL, "%u is not a signal", k.signal);
+	else
+		r = sbx_kill(s->pod, ids.id, ids.exec_id, (int)k.signal, k.all, &err);
+	answer(call, &ids, r, &err);
+}
+
+void task_connect(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+
+	convert_reply_connected(call, (uint32_t)getpid(), sbx_init_pid(s->pod, ids.id));
+}
+
+void task_shutdown(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+
+	(void)request;
+	/* The answer first: with no container left the end begins in the next turn of the loop. */
+	convert_reply_empty(call, NULL);
+	shim_life_shutdown(s->life);
+}
+
+/* ---- inside a container ---- */
+
+void task_exec(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	const struct sbx_exec e = convert_exec(request);
+	struct hk_err err;
+	int r;
+
+	if (!hk_is_valid_id(e.exec_id))
+		r = hk_fail_text(&err, HK_INVALID, EINVAL, "\"%.100s\" is not a valid exec id", e.exec_id);
+	else
+		r = sbx_exec(s->pod, &e, &err);
+	answer(call, &ids, r, &err);
+}
+
+void task_pids(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	hk_autofree struct sbx_pid *pids = NULL;
+	struct hk_err err;
+	size_t n = 0;
+
+	if (sbx_pids(s->pod, ids.id, &pids, &n, &err) < 0)
+		fail(call, &ids, &err, NULL);
+	else
+		convert_reply_pids(call, pids, n);
+}
+
+void task_close_io(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	struct sbx_state state;
+	struct hk_err err;
+	int r;
+
+	/* Without the flag there is nothing to close, but the process must exist as for any other method. */
+	if (convert_close_stdin(request))
+		r = sbx_close_stdin(s->pod, ids.id, ids.exec_id, &err);
+	else
+		r = sbx_state(s->pod, ids.id, ids.exec_id, &state, &err);
+	answer(call, &ids, r, &err);
+}
+
+void task_resize_pty(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	const struct convert_size size = convert_resize(request);
+	struct hk_err err;
+	int r;
+
+	if (size.width > UINT16_MAX || size.height > UINT16_MAX)
+		r = hk_fail_text(&err, HK_INVALID, EINVAL, "terminal size %ux%u is too large", size.width, size.height);
+	else
+		r = sbx_resize(s->pod, ids.id, ids.exec_id, (uint16_t)size.width, (uint16_t)size.height, &err);
+	answer(call, &ids, r, &err);
+}
+
+/* ---- a whole container ---- */
+
+void task_pause(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	struct sbx_done done = op_new(s, call, &ids, convert_reply_empty, NULL);
+
+	if (done.fn)
+		sbx_pause(s->pod, ids.id, done);
+}
+
+void task_resume(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	struct sbx_done done = op_new(s, call, &ids, convert_reply_empty, NULL);
+
+	if (done.fn)
+		sbx_resume(s->pod, ids.id, done);
+}
+
+void task_stats(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	hk_auto(oci_stats_done) struct oci_stats stats = { 0 };
+	struct oci_cgroup *cg;
+	struct hk_err err;
+
+	cg = sbx_cgroup(s->pod, ids.id, &err);
+	if (!cg || oci_cgroup_stats(cg, &stats, &err) < 0)
+		fail(call, &ids, &err, NULL);
+	else
+		convert_reply_stats(call, &stats);
+}
+
+void task_update(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	struct hk_err err;
+	const char *json;
+	size_t len;
+
+	json = convert_resources(request, &len);
+	answer(call, &ids, sbx_update(s->pod, ids.id, json, len, &err), &err);
+}
+
+void task_checkpoint(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct task_service *s = ctx;
+	const struct convert_ids ids = convert_ids(request);
+	struct sbx_state state;
+	struct hk_err err;
+
+	if (sbx_state(s->pod, ids.id, "", &state, &err) == 0)
+		(void)hk_fail_text(&err, HK_UNSUPPORTED, EOPNOTSUPP, "this runtime cannot checkpoint containers");
+	fail(call, &ids, &err, NULL);
+}

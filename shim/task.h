@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim/task.h — the Task service: one set of handlers for containerd.task.v2.Task and containerd.task.v3.Task, whose messages are the
+ * same bytes. A handler checks what only the border can know, hands plain structs to sandbox/ and answers when that is done.
+ */
+#pragma once
+#include <protobuf-c/protobuf-c.h>
+
+#include "proto/dispatch.h"
+
+struct sbx_pod;
+struct shim_life;
+
+/* The handlers' ctx. */
+struct task_service {
+	struct sbx_pod *pod;
+	struct shim_life *life;
+};
+
+/* name in the protocol, handler, request message in C */
+#define TASK_METHODS(X)                                          \
+	X(Create, task_create, create_task_request)              \
+	X(Start, task_start, start_request)                      \
+	X(State, task_state, state_request)                      \
+	X(Delete, task_delete, delete_request)                   \
+	X(Exec, task_exec, exec_process_request)                 \
+	X(Kill, task_kill, kill_request)                         \
+	X(Wait, task_wait, wait_request)                         \
+	X(Connect, task_connect, connect_request)                \
+	X(Shutdown, task_shutdown, shutdown_request)             \
+	X(Pids, task_pids, pids_request)                         \
+	X(CloseIO, task_close_io, close_iorequest)               \
+	X(ResizePty, task_resize_pty, resize_pty_request)        \
+	X(Pause, task_pause, pause_request)                      \
+	X(Resume, task_resume, resume_request)                   \
+	X(Stats, task_stats, stats_request)                      \
+	X(Update, task_update, update_task_request)              \
+	X(Checkpoint, task_checkpoint, checkpoint_task_request)
+
+#define TASK_HANDLER(name, fn, message) void fn(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request);
+TASK_METHODS(TASK_HANDLER)
+#undef TASK_HANDLER
+
+enum { TASK_N_METHODS = 17 };
+extern const struct ttrpc_method task_methods[TASK_N_METHODS];
