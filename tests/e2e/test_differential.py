@@ -1,0 +1,229 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The same bundle run by Debian's runc and by husk, through the same containerd: what a process sees from inside, and what the cgroup
+files say from outside, must be the same. A difference is allowed only where ALLOWED names it, with its reason."""
+import copy
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import daemon  # pylint: disable=wrong-import-position
+
+# (pattern of a fact that differs, why both are right)
+ALLOWED = [
+    (r"^status (VmPeak|voluntary|nonvoluntary)", "measurements, not settings"),
+]
+
+PROBE = r"""
+grep -E '^(Umask|State|Uid|Gid|Groups|NoNewPrivs|Seccomp|Seccomp_filters|Cap...|SigBlk|SigIgn|Cpus_allowed_list|NSpid|NSsid|NSpgid|CoreDumping|THP_enabled):' /proc/self/status | sed 's/^/status /'
+sed -n '2,$s/^/limit /p' /proc/self/limits
+sed -E 's/^[0-9]+ [0-9]+ [0-9]+:[0-9]+ //; s/(shared|master|propagate_from):[0-9]+/\1:N/g; s/^/mount /' /proc/self/mountinfo
+ls -l /dev /dev/deep 2>/dev/null | sed -E 's/ [A-Z][a-z]{2} +[0-9]+ +[0-9:]+ / /; s/^(d.{9}) +[0-9]+ /\1 /; s/^/dev /'
+ls -ld / /dev /proc /sys /tmp /dev/shm /run 2>/dev/null | sed -E 's/^(.{10}) +[0-9]+ /\1 /; s/ +[0-9]+ +[A-Z][a-z]{2} +[0-9]+ +[0-9:]+ / /; s/^/dir /'
+env | sort | sed 's/^/env /'
+for k in cgroup ipc mnt net pid user uts time; do echo "ns $k $(readlink /proc/self/ns/$k)"; done
+sed 's/^/cgroup /; s/-husk$/-X/; s/-runc$/-X/' /proc/self/cgroup
+for f in kernel/hostname kernel/domainname net/ipv4/ip_forward kernel/msgmax kernel/shmmax net/ipv4/ping_group_range; do echo "sysctl $f $(cat /proc/sys/$f 2>&1)"; done
+cat /proc/self/uid_map /proc/self/gid_map 2>/dev/null | sed 's/^/map /'
+echo "oom $(cat /proc/self/oom_score_adj)"
+echo "cwd $(pwd)"
+echo "fds $(ls /proc/self/fd | sort -n | tr '\n' ' ')"
+for p in /proc/timer_list /proc/keys /sys/firmware /proc/acpi /proc/scsi; do echo "masked $p $(ls -ld $p 2>&1 | cut -c1-10) $(ls -A $p 2>/dev/null | wc -l)"; done
+for p in /proc/sys/kernel/domainname /proc/sysrq-trigger /proc/irq/default_smp_affinity; do ( : >> $p ) 2>/dev/null && echo "writable $p"; done
+( : > /written ) 2>/dev/null && echo "writable /" && rm -f /written
+echo "tty $(tty 2>&1)"
+echo "keyring $(sed -n 's/^.*keyring *//p' /proc/keys 2>/dev/null | grep -c _ses)"
+echo "loginuid $(cat /proc/self/loginuid 2>/dev/null) lo $(ip addr show lo 2>/dev/null | grep -c 'UP')"
+echo "pgrp $(awk '{print ($5 == $1), ($6 == $1)}' /proc/1/stat)"
+"""
+
+CAPS = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
+        "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE"]
+BASE = {
+    "ociVersion": "1.0.2",
+    "process": {"user": {"uid": 0, "gid": 0, "additionalGids": [0, 10]}, "args": ["sh", "-c", PROBE], "cwd": "/",
+                "env": ["PATH=/bin:/sbin", "A=1"], "noNewPrivileges": True,
+                "capabilities": {k: CAPS for k in ("bounding", "effective", "permitted")},
+                "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}]},
+    "root": {"path": None},
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+         "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+        {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+        {"destination": "/run", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}],
+    "linux": {"resources": {"devices": [{"allow": False, "access": "rwm"}]}, "cgroupsPath": None,
+              "namespaces": [{"type": t} for t in ("pid", "ipc", "uts", "mount", "network")],
+              "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi", "/sys/firmware"],
+              "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]},
+}
+
+
+def seccomp():
+    return {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+            "syscalls": [{"names": ["mount", "umount2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}
+
+
+def variant(change):
+    def make(rootfs):
+        c = copy.deepcopy(BASE)
+        c["root"]["path"] = rootfs
+        change(c)
+        return c
+    return make
+
+
+def namespaces(c, *kinds):
+    c["linux"]["namespaces"] = [{"type": k} for k in kinds]
+
+
+def without_mount(c, destination):
+    c["mounts"] = [m for m in c["mounts"] if m["destination"] != destination]
+
+
+CASES = {
+    "base": lambda c: None,
+    "readonly": lambda c: c["root"].update(readonly=True),
+    "user": lambda c: c["process"]["user"].update(uid=1000, gid=1000, additionalGids=[2000, 3000]),
+    "user-cap-ambient": lambda c: (c["process"]["user"].update(uid=1000, gid=1000),
+                                   c["process"]["capabilities"].update(inheritable=["CAP_NET_RAW"], ambient=["CAP_NET_RAW"])),
+    "no-caps": lambda c: c["process"].update(capabilities={}),
+    "new-privileges": lambda c: c["process"].update(noNewPrivileges=False),
+    "umask": lambda c: c["process"]["user"].update(umask=0o77),
+    "cwd-made": lambda c: c["process"].update(cwd="/made/here"),
+    "rlimits": lambda c: c["process"].update(rlimits=[{"type": f"RLIMIT_{t}", "soft": s, "hard": h} for t, s, h in (
+        ("NOFILE", 512, 600), ("CORE", 0, 0), ("NPROC", 900, 1000), ("STACK", 4 << 20, 8 << 20), ("AS", 1 << 40, 1 << 40), ("MEMLOCK", 1 << 16, 1 << 16))]),
+    "oom": lambda c: c["process"].update(oomScoreAdj=500),
+    "hostname": lambda c: c.update(hostname="differential"),
+    "host-net": lambda c: namespaces(c, "pid", "ipc", "uts", "mount"),
+    "host-pid": lambda c: namespaces(c, "ipc", "uts", "mount", "network"),
+    "cgroupns": lambda c: namespaces(c, "pid", "ipc", "uts", "mount", "network", "cgroup"),
+    "cgroup-mount": lambda c: c["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                                                  "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}),
+    "sysctl": lambda c: c["linux"].update(sysctl={"net.ipv4.ip_forward": "1", "kernel.msgmax": "65530", "net.ipv4.ping_group_range": "0 100"}),
+    "env-duplicates": lambda c: c["process"].update(env=["PATH=/bin:/sbin", "A=1", "B=2", "A=3", "EMPTY=", "HOME="]),
+    "no-masks": lambda c: c["linux"].update(maskedPaths=[], readonlyPaths=[]),
+    "seccomp": lambda c: c["linux"].update(seccomp=seccomp()),
+    "seccomp-new-privileges": lambda c: (c["linux"].update(seccomp=seccomp()), c["process"].update(noNewPrivileges=False)),
+    "device": lambda c: c["linux"].update(devices=[
+        {"path": "/dev/made", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 7, "gid": 8},
+        {"path": "/dev/deep/pipe", "type": "p", "fileMode": 0o600}]),
+    "bind-rw": lambda c: c["mounts"].append({"destination": "/mnt/b", "type": "bind", "source": "/usr/share", "options": ["rbind", "rw"]}),
+    "bind-ro": lambda c: c["mounts"].append({"destination": "/mnt/b", "type": "bind", "source": "/usr/share", "options": ["bind", "ro", "nosuid", "nodev"]}),
+    "bind-file": lambda c: c["mounts"].append({"destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts", "options": ["rbind", "ro"]}),
+    "bind-slave": lambda c: c["mounts"].append({"destination": "/mnt/b", "type": "bind", "source": "/usr/share", "options": ["rbind", "rslave"]}),
+    "bind-private": lambda c: c["mounts"].append({"destination": "/mnt/b", "type": "bind", "source": "/usr/share", "options": ["rbind", "rprivate", "noexec"]}),
+    "tmpfs-options": lambda c: c["mounts"].append({"destination": "/mnt/t", "type": "tmpfs", "source": "tmpfs",
+                                                   "options": ["noatime", "nodev", "mode=0750", "size=1m", "uid=5", "gid=6"]}),
+    "rootfs-slave": lambda c: c["linux"].update(rootfsPropagation="rslave"),
+    "rootfs-private": lambda c: c["linux"].update(rootfsPropagation="private"),
+    "terminal-less-dev": lambda c: without_mount(c, "/dev/mqueue"),
+    "resources": lambda c: c["linux"]["resources"].update({
+        "memory": {"limit": 64 << 20, "reservation": 32 << 20}, "pids": {"limit": 77},
+        "cpu": {"shares": 512, "quota": 50000, "period": 100000, "cpus": "0", "mems": "0"}, "blockIO": {"weight": 500}}),
+    "resources-unlimited": lambda c: c["linux"]["resources"].update({"memory": {"limit": -1}, "pids": {"limit": -1}, "cpu": {"quota": -1}}),
+    "device-rules": lambda c: c["linux"]["resources"].update(devices=[
+        {"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"},
+        {"allow": True, "type": "b", "major": 8, "access": "r"}]),
+    "user-namespace": lambda c: (namespaces(c, "pid", "ipc", "uts", "mount", "network", "user"),
+                                 c["linux"].update(uidMappings=[{"containerID": 0, "hostID": 100000, "size": 65536}],
+                                                   gidMappings=[{"containerID": 0, "hostID": 100000, "size": 65536}])),
+}
+
+CGROUP_FILES = ("memory.limit_in_bytes", "memory.soft_limit_in_bytes", "pids.max", "cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us",
+                "cpuset.cpus", "cpuset.mems", "blkio.weight", "blkio.bfq.weight", "devices.list", "memory.swappiness", "memory.max", "cpu.max",
+                "cpu.weight", "io.weight", "memory.low")
+
+
+def facts(text):
+    host = {k: os.readlink(f"/proc/self/ns/{k}") for k in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts", "time")}
+    found = []
+    for line in text.splitlines():
+        m = re.match(r"ns (\w+) (\S+)$", line)
+        if m:
+            line = f"ns {m[1]} {'host' if m[2] == host[m[1]] else 'own'}"
+        m = re.match(r"status (NS\w+):\s(.*)", line)
+        if m:
+            line = f"levels {m[1]} {len(m[2].split())}"
+        if not any(re.match(p, line) for p, _ in ALLOWED):
+            found.append(re.sub(r"\bdiff-[a-z-]+-(husk|runc)\b", "diff-X", line.rstrip()))
+    return found
+
+
+class DifferentialTest(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = daemon.Daemon()
+        cls.addClassCleanup(daemon.remove_cgroups, "diff")
+        cls.addClassCleanup(lambda: cls.daemon.__exit__(None, None, None))
+        cls.daemon.start()
+        cls.rootfs = f"{cls.daemon.dir}/rootfs"
+        tool = os.path.join(daemon.REPO, "contrib/oci_image.py")
+        subprocess.run(["/usr/bin/python3", "-c", f"import sys; sys.path.insert(0, {os.path.dirname(tool)!r}); import oci_image, io, tarfile;"
+                        f" tarfile.open(fileobj=io.BytesIO(oci_image.busybox_layer())).extractall({cls.rootfs!r})"], check=True)
+
+    def observe(self, case, runtime):
+        cid = f"diff-{case}-{runtime.split('.')[2]}"
+        config = variant(CASES[case])(self.rootfs)
+        config["linux"]["cgroupsPath"] = f"/diff/{cid}"
+        # The probe's output, then a pause in which the cgroup files are read from outside.
+        config["process"]["args"][2] += "\necho END\nsleep 1000\n"
+        path = f"{self.daemon.dir}/config-{cid}.json"
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(config, f)
+        out = f"{self.daemon.dir}/out-{cid}"
+        with open(out, "w", encoding="utf-8") as f:
+            ctr = subprocess.Popen(["ctr", "-a", self.daemon.address, "run", "--runtime", runtime, "--config", path, cid], stdout=f, stderr=f,
+                                   stdin=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 20
+            text = ""
+            while "END\n" not in text and time.monotonic() < end and ctr.poll() is None:
+                time.sleep(0.02)
+                with open(out, encoding="utf-8", errors="replace") as f:
+                    text = f.read()
+            self.assertIn("END\n", text, f"{case} by {runtime}")
+            outside = []
+            for directory in glob.glob(f"/sys/fs/cgroup/*/diff/{cid}") + glob.glob(f"/sys/fs/cgroup/diff/{cid}"):
+                for name in CGROUP_FILES:
+                    if os.path.exists(f"{directory}/{name}"):
+                        with open(f"{directory}/{name}", encoding="utf-8") as f:
+                            outside += [f"file {name} {line}" for line in f.read().splitlines()]
+        finally:
+            self.daemon.ctr("tasks", "rm", "-f", cid, check=False)
+            ctr.wait(30)
+            self.daemon.ctr("containers", "rm", cid, check=False)
+            for made in ("made", "mnt"):
+                subprocess.run(["rm", "-rf", f"{self.rootfs}/{made}"], check=True)
+        return facts(text[:text.index("END\n")]), sorted(outside)
+
+    def compare(self, case):
+        peer = self.observe(case, daemon.RUNC)
+        ours = self.observe(case, os.environ.get("HUSK_TEST_RUNTIME", daemon.HUSK))
+        self.assertEqual(peer[0], ours[0], "from inside")
+        self.assertEqual(peer[1], ours[1], "cgroup files")
+
+
+def add(case):
+    setattr(DifferentialTest, f"test_{case.replace('-', '_')}", lambda self: self.compare(case))
+
+
+for name in CASES:
+    add(name)
+
+if __name__ == "__main__":
+    daemon.require()
+    if subprocess.run(["which", "runc"], capture_output=True, check=False).returncode != 0:
+        daemon.skip("runc is not installed: nothing to compare with")
+    unittest.main(verbosity=2)
