@@ -2,9 +2,9 @@
 /*
  * oci/cgroup_mount.c — what /sys/fs/cgroup is inside a container.
  *
- * On a unified host a cgroup2 mount, rooted at the container's own cgroup by its cgroup namespace. With v1 hierarchies the layout that
- * programs of that time look for: a tmpfs, one directory for each hierarchy showing the container's own cgroup, and links for the
- * controllers that share one. "ro" holds for all of it.
+ * On a unified host a cgroup2 mount, rooted at the container's own cgroup by its cgroup namespace. With v1 hierarchies
+ * the layout that programs of that time look for: a tmpfs, one directory for each hierarchy showing the container's own
+ * cgroup, and links for the controllers that share one. "ro" holds for all of it.
  */
 #include "oci/cgroup_mount.h"
 
@@ -71,7 +71,10 @@ static int mount_v2(struct oci_setup *s, size_t i, const struct cg_hier *h, int 
 
 	if (r != -EPERM && r != -EBUSY)
 		return r;
-	/* A user namespace that does not own the cgroup namespace: the host's mount, at our own cgroup if the spec wants to see no more. */
+	/*
+	 * A user namespace that does not own the cgroup namespace: the host's mount, at our own cgroup if the spec
+	 * wants to see no more.
+	 */
 	r = cg_abs(h, s->spec->ns[OCI_NS_CGROUP].is_set ? oci_cgroup_path(s->cgroup) : "/", path);
 	return r < 0 ? r : bind_dir(path, f, true, dst, ret_tree);
 }

@@ -2,8 +2,8 @@
 /*
  * oci/copyup.c — copies a directory tree by descriptors, for tmpcopyup.
  *
- * The source belongs to an image or a volume and may change meanwhile: every entry is opened O_NOFOLLOW from its directory's descriptor,
- * and only then asked what it is. The destination is a tmpfs nobody else has.
+ * The source belongs to an image or a volume and may change meanwhile: every entry is opened O_NOFOLLOW from its
+ * directory's descriptor, and only then asked what it is. The destination is a tmpfs nobody else has.
  */
 #include "oci/copyup.h"
 
@@ -57,7 +57,10 @@ static int copy_data(int src, int dst)
 	}
 }
 
-/* Best effort for names that a tmpfs does not take (user.*, before 6.6); a capability or ACL that is lost is an error. */
+/*
+ * Best effort for names that a tmpfs does not take (user.*, before 6.6); a capability or ACL that is lost is an
+ * error.
+ */
 static int copy_xattrs(int src, int dst)
 {
 	char names[4096], value[4096];

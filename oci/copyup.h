@@ -3,7 +3,7 @@
 #pragma once
 
 /*
- * Copies all below src_fd (O_PATH directory) into dst_fd, with owner, mode, times and extended attributes; does not leave the file system of
- * src_fd. Sockets and fifos are made anew, devices only where mknod is allowed. -errno.
+ * Copies all below src_fd (O_PATH directory) into dst_fd, with owner, mode, times and extended attributes; does not
+ * leave the file system of src_fd. Sockets and fifos are made anew, devices only where mknod is allowed. -errno.
  */
 int oci_copyup(int src_fd, int dst_fd);

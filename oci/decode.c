@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/decode.c — reads JSON values into plain fields. In: nodes of oci/json.h; out: fields, strings and arrays in the arena.
- * It knows JSON's types and C's, and nothing of the runtime-spec.
+ * oci/decode.c — reads JSON values into plain fields. In: nodes of oci/json.h; out: fields, strings and arrays in the
+ * arena. It knows JSON's types and C's, and nothing of the runtime-spec.
  */
 #include "oci/decode.h"
 
@@ -27,7 +27,8 @@ int oci_dec_expect(const struct oci_dec *d, const struct oci_json *v, enum oci_j
 }
 
 /* Two passes: the last of equal members is known only at the end, and a reader must not see the earlier ones. */
-int oci_dec_object(const struct oci_dec *d, const struct oci_json *v, const struct oci_field *fields, size_t n, void *dst)
+int oci_dec_object(
+    const struct oci_dec *d, const struct oci_json *v, const struct oci_field *fields, size_t n, void *dst)
 {
 	const struct oci_json *found[OCI_DEC_MAX_FIELDS] = { NULL };
 	int r = oci_dec_expect(d, v, OCI_JSON_OBJECT);
@@ -56,7 +57,8 @@ int oci_dec_object(const struct oci_dec *d, const struct oci_json *v, const stru
 	return 0;
 }
 
-int oci_dec_array(const struct oci_dec *d, const struct oci_json *v, oci_dec_fn *fn, size_t size, void **ret, size_t *ret_n)
+int oci_dec_array(
+    const struct oci_dec *d, const struct oci_json *v, oci_dec_fn *fn, size_t size, void **ret, size_t *ret_n)
 {
 	char *array;
 	size_t i = 0;
@@ -298,7 +300,8 @@ int oci_dec_members(const struct oci_dec *d, const struct oci_json *v, const str
 	for (size_t i = 0; i < n; i++) {
 		if (m[i]->key_len > 0 && memchr(m[i]->key, '\0', m[i]->key_len))
 			return oci_json_fail(m[i], d->err, "key contains a NUL byte");
-		if (i + 1 < n && m[i]->key_len == m[i + 1]->key_len && memcmp(m[i]->key, m[i + 1]->key, m[i]->key_len) == 0)
+		if (i + 1 < n && m[i]->key_len == m[i + 1]->key_len &&
+		    memcmp(m[i]->key, m[i + 1]->key, m[i]->key_len) == 0)
 			continue;
 		if (m[i]->type != OCI_JSON_NULL)
 			m[out++] = m[i];
@@ -341,7 +344,8 @@ int oci_dec_kvs(const struct oci_dec *d, const struct oci_json *v, void *dst)
 	return 0;
 }
 
-int oci_dec_word(const struct oci_dec *d, const struct oci_json *v, const struct oci_word *words, size_t n, uint64_t *ret)
+int oci_dec_word(
+    const struct oci_dec *d, const struct oci_json *v, const struct oci_word *words, size_t n, uint64_t *ret)
 {
 	int r = oci_dec_expect(d, v, OCI_JSON_STRING);
 
@@ -356,7 +360,8 @@ int oci_dec_word(const struct oci_dec *d, const struct oci_json *v, const struct
 	return oci_json_fail_word(v, d->err, "unknown value");
 }
 
-int oci_dec_flags(const struct oci_dec *d, const struct oci_json *v, const struct oci_word *words, size_t n, uint64_t *ret)
+int oci_dec_flags(
+    const struct oci_dec *d, const struct oci_json *v, const struct oci_word *words, size_t n, uint64_t *ret)
 {
 	uint64_t flags = 0, one;
 	int r = oci_dec_expect(d, v, OCI_JSON_ARRAY);

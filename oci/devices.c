@@ -2,9 +2,9 @@
 /*
  * oci/devices.c — the device nodes and links that every container has, and linux.devices.
  *
- * /dev is resolved once, inside the root; all that follows goes by that descriptor. An image whose /dev is a link to ../../x would else have
- * nodes and links made outside (CVE-2026-41579, CVE-2026-47766). In a user namespace mknod is not allowed: the host's nodes are bound.
- * A /dev that is the host's own, bound by the spec, is left as it is.
+ * /dev is resolved once, inside the root; all that follows goes by that descriptor. An image whose /dev is a link to
+ * ../../x would else have nodes and links made outside (CVE-2026-41579, CVE-2026-47766). In a user namespace mknod is
+ * not allowed: the host's nodes are bound. A /dev that is the host's own, bound by the spec, is left as it is.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +61,10 @@ static bool is_node(const struct stat *st, const struct node *n)
 	return (st->st_mode & S_IFMT) == n->type && (n->type == S_IFIFO || st->st_rdev == n->rdev);
 }
 
-/* Owner and mode of a node that was found or just made, by a descriptor of it: a name could be another file's by now. */
+/*
+ * Owner and mode of a node that was found or just made, by a descriptor of it: a name could be another file's by
+ * now.
+ */
 static int adjust(const struct oci_setup *s, int dirfd, const char *name, const struct node *n)
 {
 	hk_autofd fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -226,6 +229,8 @@ int oci_devices_create(struct oci_setup *s, struct hk_err *err)
 	if (r >= 0)
 		r = make_links(s, dev, err);
 	for (size_t i = 0; r >= 0 && i < s->spec->n_devices; i++) {
+		if (hk_streq(s->spec->devices[i].path, "/dev/ptmx"))
+			continue; /* a privileged container lists the host's; its own is the link made above */
 		s->at = (int)i;
 		r = make_listed(s, &s->spec->devices[i], dev, err);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/features.c — what this engine reads and does, as JSON. In: the tables of the parsers, so that nothing is named here that they do
- * not know, and a few probes of the kernel where the document may tell them (seccomp, id-mapped mounts). Out: malloc'ed text.
+ * oci/features.c — what this engine reads and does, as JSON. In: the tables of the parsers, so that nothing is named
+ * here that they do not know, and a few probes of the kernel where the document may tell them (seccomp, id-mapped
+ * mounts). Out: malloc'ed text.
  */
 #include "oci/features.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/features.h — the features document of the runtime-spec (features.md); oci_features_json of oci/oci.h makes it. Private to oci/.
- * containerd reads it through `-info`: "rro" in mountOptions and mountExtensions.idmap decide what CRI offers to Kubernetes.
+ * oci/features.h — the features document of the runtime-spec (features.md); oci_features_json of oci/oci.h makes it.
+ * Private to oci/. containerd reads it through `-info`: "rro" in mountOptions and mountExtensions.idmap decide what
+ * CRI offers to Kubernetes.
  */
 #pragma once
 #include "oci/oci.h"

@@ -2,9 +2,10 @@
 /*
  * oci/idmap.c — maps of ids for mounts (mount_setattr(2), MOUNT_ATTR_IDMAP).
  *
- * The kernel takes maps only in the form of a user namespace, and a namespace only comes with a process: a helper child is born in a new
- * one, opens it and its own /proc directory into the table of descriptors it shares with us, and is killed once the maps are written. Nothing
- * depends on its pid number: we may be in another pid namespace than the /proc we see.
+ * The kernel takes maps only in the form of a user namespace, and a namespace only comes with a process: a helper child
+ * is born in a new one, opens it and its own /proc directory into the table of descriptors it shares with us, and is
+ * killed once the maps are written. Nothing depends on its pid number: we may be in another pid namespace than the
+ * /proc we see.
  */
 #include "oci/idmap.h"
 
@@ -17,10 +18,10 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/child.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
@@ -111,8 +112,7 @@ int oci_idmap_userns_open(const struct oci_idmaps *uid, const struct oci_idmaps 
 	r = pid < 0 ? pid : take_userns(sv[0], uid, gid, ret_fd);
 	if (pid > 0) {
 		(void)kill(pid, SIGKILL);
-		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-			;
+		(void)hk_wait_blocking(pid, NULL);
 	}
 	hk_close(sv[0]);
 	hk_close(sv[1]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/idmap.h — id-mapped mounts: a user namespace that exists for its maps alone, and a detached tree that gets them. Private to oci/.
+ * oci/idmap.h — id-mapped mounts: a user namespace that exists for its maps alone, and a detached tree that gets them.
+ * Private to oci/.
  */
 #pragma once
 #include <stdbool.h>

@@ -45,7 +45,10 @@ static int stop(struct builder *b, int code, const char *why)
 	return 0;
 }
 
-/* What yajl hands over is ours to keep only where it points into the text; unescaped strings are in a buffer of its own. */
+/*
+ * What yajl hands over is ours to keep only where it points into the text; unescaped strings are in a buffer of its
+ * own.
+ */
 static const char *keep(struct builder *b, const char *s, size_t len)
 {
 	uintptr_t at = (uintptr_t)s, text = (uintptr_t)b->text;
@@ -201,7 +204,10 @@ static const yajl_callbacks callbacks = {
 	.yajl_end_array = on_end,
 };
 
-/* Length of the well-formed UTF-8 sequence at s (RFC 3629: no overlong forms, surrogates or > U+10FFFF), 0 when it is not one. */
+/*
+ * Length of the well-formed UTF-8 sequence at s (RFC 3629: no overlong forms, surrogates or > U+10FFFF), 0 when it is
+ * not one.
+ */
 static size_t utf8_sequence(const unsigned char *s, size_t left)
 {
 	unsigned char lo = 0x80, hi = 0xbf;

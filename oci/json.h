@@ -2,8 +2,9 @@
 /*
  * oci/json.h — JSON text to a tree, and errors that name the place in it. Private to oci/.
  *
- * The tree borrows from the text (strings without escapes, all numbers), the rest lives in the caller's arena: both must outlive
- * it. Numbers stay text, so 64-bit values are exact. A key given twice: the last one counts. `null` reads as absent.
+ * The tree borrows from the text (strings without escapes, all numbers), the rest lives in the caller's arena: both
+ * must outlive it. Numbers stay text, so 64-bit values are exact. A key given twice: the last one counts. `null`
+ * reads as absent.
  */
 #pragma once
 #include <stdbool.h>
@@ -58,7 +59,8 @@ int oci_json_i64(const struct oci_json *v, int64_t *ret);
 const char *oci_json_type_name(enum oci_json_type t);
 
 /* HK_INVALID "<path of v>: <formatted>"; returns -EINVAL. */
-int oci_json_fail(const struct oci_json *v, struct hk_err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int oci_json_fail(const struct oci_json *v, struct hk_err *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The same for a member that is not there. */
 int oci_json_fail_missing(const struct oci_json *object, const char *key, struct hk_err *err);
 /* "<path>: <what> \"<the string>\"", shortened and made printable: the text goes to logs and terminals. */

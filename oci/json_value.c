@@ -42,7 +42,8 @@ static int number_text(const struct oci_json *v, char *buf, size_t size)
 	if (v->type != OCI_JSON_NUMBER)
 		return -EINVAL;
 	if (v->n >= size)
-		return memchr(v->text, '.', v->n) || memchr(v->text, 'e', v->n) || memchr(v->text, 'E', v->n) ? -EINVAL : -ERANGE;
+		return memchr(v->text, '.', v->n) || memchr(v->text, 'e', v->n) || memchr(v->text, 'E', v->n) ? -EINVAL
+													      : -ERANGE;
 	memcpy(buf, v->text, v->n);
 	buf[v->n] = '\0';
 	return 0;
@@ -71,8 +72,12 @@ int oci_json_i64(const struct oci_json *v, int64_t *ret)
 const char *oci_json_type_name(enum oci_json_type t)
 {
 	static const char *const names[] = {
-		[OCI_JSON_NULL] = "null", [OCI_JSON_BOOL] = "a boolean", [OCI_JSON_NUMBER] = "a number",
-		[OCI_JSON_STRING] = "a string", [OCI_JSON_ARRAY] = "an array", [OCI_JSON_OBJECT] = "an object",
+		[OCI_JSON_NULL] = "null",
+		[OCI_JSON_BOOL] = "a boolean",
+		[OCI_JSON_NUMBER] = "a number",
+		[OCI_JSON_STRING] = "a string",
+		[OCI_JSON_ARRAY] = "an array",
+		[OCI_JSON_OBJECT] = "an object",
 	};
 
 	return names[t];
@@ -100,7 +105,8 @@ static bool is_plain_key(const struct oci_json *v)
 	for (uint32_t i = 0; i < v->key_len; i++) {
 		char c = v->key[i];
 
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+			c == '-'))
 			return false;
 	}
 	return v->key_len > 0;

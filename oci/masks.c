@@ -2,16 +2,16 @@
 /*
  * oci/masks.c — linux.readonlyPaths and linux.maskedPaths, after the pivot.
  *
- * Each path is resolved once below the root and covered by descriptor. A path that does not exist needs no cover. Files get the
- * host's /dev/null (s->devnull_fd, a detached mount checked to be 1:3 in oci_mounts_prepare), never the container's: that one may be a link to
- * what the mask should hide (CVE-2025-31133). Directories share one empty read-only tmpfs: Kubernetes masks a directory for each CPU.
+ * Each path is resolved once below the root and covered by descriptor. A path that does not exist needs no cover. Files
+ * get the host's /dev/null (s->devnull_fd, a detached mount checked to be 1:3 in oci_mounts_prepare), never the
+ * container's: that one may be a link to what the mask should hide (CVE-2025-31133). Directories share one empty
+ * read-only tmpfs: Kubernetes masks a directory for each CPU.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
@@ -81,7 +81,10 @@ static const struct oci_fs empty_fs = {
 	.ms_flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
 };
 
-/* Where open_tree or move_mount is missing there is no detached null: the container's, if what the descriptor holds is 1:3. */
+/*
+ * Where open_tree or move_mount is missing there is no detached null: the container's, if what the descriptor holds
+ * is 1:3.
+ */
 static int cover_file_classic(const struct oci_setup *s, int dst)
 {
 	hk_autofd fd = -1;
@@ -143,7 +146,5 @@ int oci_masks_apply(struct oci_setup *s, struct hk_err *err)
 	}
 	if (dir.fd >= 0)
 		hk_close(dir.fd);
-	if (r >= 0 && chdir("/") < 0) /* mount(2) by descriptor left it */
-		return hk_fail(err, HK_INTERNAL, errno, "chdir /");
 	return r;
 }

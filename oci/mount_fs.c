@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/mount_fs.c — fsopen, fsconfig, fsmount, open_tree, move_mount and mount_setattr, each with what mount(2) can do in its place.
+ * oci/mount_fs.c — fsopen, fsconfig, fsmount, open_tree, move_mount and mount_setattr, each with what mount(2) can do
+ * in its place.
  *
- * In: descriptors and options. Out: detached or attached mounts as O_PATH descriptors, owned by the caller. mount(2) gets its target as
- * /proc/self/fd/N: a name that leads to the object resolved before, whatever was renamed since. Nothing is probed ahead or remembered:
- * the call that is missing says so, and this process lives for one container only.
+ * In: descriptors and options. Out: detached or attached mounts as O_PATH descriptors, owned by the caller. mount(2)
+ * gets its target as /proc/self/fd/N: a name that leads to the object resolved before, whatever was renamed since.
+ * Nothing is probed ahead or remembered: the call that is missing says so, and this process lives for one container
+ * only.
  */
 #include "oci/mount_fs.h"
 
@@ -92,8 +94,8 @@ static int config_string(int fsfd, const char *key, const char *value)
 }
 
 /*
- * lowerdir of an overlay with many layers is longer than a string of fsconfig; since Linux 6.7 each layer can be told by itself. A backslash
- * protects a colon or itself there, and not in lowerdir+.
+ * lowerdir of an overlay with many layers is longer than a string of fsconfig; since Linux 6.7 each layer can be told
+ * by itself. A backslash protects a colon or itself there, and not in lowerdir+.
  */
 static int config_lowerdirs(int fsfd, const char *value)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/mount_fs.h — the mount calls by descriptor: a tree is made detached, gets its attributes, and is attached to a directory or file
- * that was resolved before. Mechanism: -errno only. Private to oci/.
+ * oci/mount_fs.h — the mount calls by descriptor: a tree is made detached, gets its attributes, and is attached to a
+ * directory or file that was resolved before. Mechanism: -errno only. Private to oci/.
  */
 #pragma once
 #include <stdbool.h>
@@ -26,16 +26,23 @@ struct oci_fs_log { /* what the file system itself said; "" when nothing */
 	char text[200];
 };
 
-/* True when `r` may mean that the kernel (or a filter around us) does not have the call: mount(2) is tried, whose answer counts. */
+/*
+ * True when `r` may mean that the kernel (or a filter around us) does not have the call: mount(2) is tried, whose
+ * answer counts.
+ */
 bool oci_mount_is_absent(int r);
 
-/* A new superblock as a detached mount. -ENOSYS: this one goes by mount(2) alone (an option longer than OCI_FSCONFIG_MAX, no fsopen). */
+/*
+ * A new superblock as a detached mount. -ENOSYS: this one goes by mount(2) alone (an option longer than
+ * OCI_FSCONFIG_MAX, no fsopen).
+ */
 int oci_fs_open(const struct oci_fs *f, int *ret_tree_fd, struct oci_fs_log *log);
 /* mount(2) on the object behind dst_fd. */
 int oci_fs_mount_on(const struct oci_fs *f, int procfd, int dst_fd);
 /*
- * oci_fs_open and attach, or oci_fs_mount_on. *ret_tree_fd is an O_PATH fd of the new mount's root; -1 after mount(2), which gives none and
- * whose mount no descriptor of before leads to: the caller resolves the name again if it needs one.
+ * oci_fs_open and attach, or oci_fs_mount_on. *ret_tree_fd is an O_PATH fd of the new mount's root; -1 after mount(2),
+ * which gives none and whose mount no descriptor of before leads to: the caller resolves the name again if it needs
+ * one.
  */
 int oci_fs_attach(const struct oci_fs *f, int dst_fd, int *ret_tree_fd, struct oci_fs_log *log);
 
@@ -43,13 +50,16 @@ int oci_fs_attach(const struct oci_fs *f, int dst_fd, int *ret_tree_fd, struct o
 int oci_tree_clone(int dirfd, const char *path, unsigned flags, int *ret_tree_fd);
 /* Puts a detached tree on dst_fd (O_PATH, of our own mount namespace). tree_fd then names the attached mount. */
 int oci_tree_attach(int tree_fd, int dst_fd);
-/* A bind of the object behind src_fd on dst_fd: clone and attach, or mount(2). *ret_tree_fd (may be NULL) as of oci_fs_attach. */
+/*
+ * A bind of the object behind src_fd on dst_fd: clone and attach, or mount(2). *ret_tree_fd (may be NULL) as of
+ * oci_fs_attach.
+ */
 int oci_tree_bind(int procfd, int src_fd, int dst_fd, bool recursive, int *ret_tree_fd);
 /* mount_setattr(2) as it is: -ENOSYS before Linux 5.12. For detached trees, which no remount can reach. */
 int oci_tree_setattr_only(int fd, uint64_t set, uint64_t clr, bool recursive);
 /*
- * Sets and clears MOUNT_ATTR_* of the mount(s) behind fd; without mount_setattr (before 5.12) by a remount of the one mount, when not
- * recursive and the mount is attached (-EOPNOTSUPP otherwise).
+ * Sets and clears MOUNT_ATTR_* of the mount(s) behind fd; without mount_setattr (before 5.12) by a remount of the one
+ * mount, when not recursive and the mount is attached (-EOPNOTSUPP otherwise).
  */
 int oci_tree_setattr(int procfd, int fd, uint64_t set, uint64_t clr, bool recursive);
 /* MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with MS_REC, of the mount behind fd. */

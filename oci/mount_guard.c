@@ -2,9 +2,10 @@
 /*
  * oci/mount_guard.c — what may be mounted on or below the container's /proc.
  *
- * The engine itself writes through a procfs of its own, but programs in the container trust /proc too, and an image's volume over it once
- * switched off AppArmor (CVE-2019-16884, CVE-2025-52881). So: a new procfs or a bind of a procfs root on /proc itself, and below it the
- * files that lxcfs is known to replace. The destination counts as it was resolved: a link that leads to /proc is /proc.
+ * The engine itself writes through a procfs of its own, but programs in the container trust /proc too, and an image's
+ * volume over it once switched off AppArmor (CVE-2019-16884, CVE-2025-52881). So: a new procfs or a bind of a procfs
+ * root on /proc itself, and below it the files that lxcfs is known to replace. The destination counts as it was
+ * resolved: a link that leads to /proc is /proc.
  */
 #include <errno.h>
 #include <limits.h>
@@ -35,7 +36,10 @@ static const char *const replaceable[] = {
 	"/proc/sys/crypto/fips_enabled",
 };
 
-/* Single slashes, no ".", no slash at the end; always a leading slash. ".." stays: such a name is judged by what it resolves to. */
+/*
+ * Single slashes, no ".", no slash at the end; always a leading slash. ".." stays: such a name is judged by what it
+ * resolves to.
+ */
 static int clean(const char *path, char *ret, size_t size)
 {
 	size_t len = 0;

@@ -2,8 +2,8 @@
 /*
  * oci/mount_new.c — the spec's mounts that are a file system of their own, each with what its type needs.
  *
- * They are made in the container's namespaces (a procfs shows the pid namespace of who mounts it, a sysfs the network, an mqueue the IPC
- * namespace) as detached mounts, and then moved on the destination's descriptor.
+ * They are made in the container's namespaces (a procfs shows the pid namespace of who mounts it, a sysfs the network,
+ * an mqueue the IPC namespace) as detached mounts, and then moved on the destination's descriptor.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -78,7 +78,10 @@ static int clone_proc(const struct oci_setup *s, const struct oci_mount_flags *f
 	return 0;
 }
 
-/* /sys of the host, where a user namespace that does not own the network namespace gets no sysfs of its own; all flags are kept. */
+/*
+ * /sys of the host, where a user namespace that does not own the network namespace gets no sysfs of its own; all
+ * flags are kept.
+ */
 static int bind_sys(const struct oci_mount_flags *f, int dst, int *ret_tree)
 {
 	hk_autofd tree = -1;
@@ -130,7 +133,10 @@ static int attach_tmpfs(const struct oci_fs *fs, const struct oci_mount_flags *f
 	return r;
 }
 
-/* procfs and sysfs only on a real directory: a link would lead the mount, and what relies on it, elsewhere (CVE-2019-19921, CVE-2023-27561). */
+/*
+ * procfs and sysfs only on a real directory: a link would lead the mount, and what relies on it, elsewhere
+ * (CVE-2019-19921, CVE-2023-27561).
+ */
 static int open_real_dir(const struct oci_setup *s, const struct oci_mount *m, int *ret_fd)
 {
 	int r = oci_path_open_in(s->rootfs_fd, m->destination, O_PATH | O_NOFOLLOW | O_DIRECTORY, ret_fd);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/mount_opts.c — the one table from mount option word to effect. In: words as of fstab(5) and the runtime-spec's recursive ones;
- * out: struct oci_mount_flags. Words that are not in the table are data for the file system (`acl` too: only some have it).
+ * oci/mount_opts.c — the one table from mount option word to effect. In: words as of fstab(5) and the runtime-spec's
+ * recursive ones; out: struct oci_mount_flags. Words that are not in the table are data for the file system (`acl`
+ * too: only some have it).
  */
 #include "oci/mount_opts.h"
 
@@ -49,6 +50,7 @@ struct option {
 	unsigned long ms;  /* MS_* */
 };
 
+/* clang-format off */
 #define ON(w, a, m) { .word = (w), .effect = SET, .attr = (a), .ms = (m) }
 #define OFF(w, a, m) { .word = (w), .effect = CLEAR, .attr = (a), .ms = (m) }
 #define TIME(w, a, m) { .word = (w), .effect = ATIME, .attr = (a), .ms = (m) }
@@ -62,6 +64,7 @@ struct option {
 #define PROP(w, m) { .word = (w), .effect = PROPAGATE, .ms = (m) }
 #define DO(w, e) { .word = (w), .effect = (e) }
 #define R_DO(w, e) { .word = (w), .effect = (e), .is_recursive = true }
+/* clang-format on */
 
 /* In alphabetical order: it is searched by halves, and printed. */
 static const struct option options_table[] = {
@@ -174,7 +177,10 @@ static void choose_atime(struct oci_mount_flags *f, const struct option *o)
 	}
 }
 
-/* "atime" takes back noatime only: a strictatime before it stays. Away from relatime there is nothing to go to: it is the default. */
+/*
+ * "atime" takes back noatime only: a strictatime before it stays. Away from relatime there is nothing to go to: it is
+ * the default.
+ */
 static void leave_atime(struct oci_mount_flags *f, const struct option *o)
 {
 	uint64_t set = o->is_recursive ? f->rec_attr_set : f->attr_set;
@@ -239,8 +245,25 @@ static void apply(struct reader *r, const struct option *o)
 static bool has_own_superblock(const char *type)
 {
 	static const char *const virtual[] = {
-		"binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl",
-		"hugetlbfs", "mqueue", "proc", "pstore", "ramfs", "securityfs", "sysfs", "tmpfs", "tracefs",
+		"binfmt_misc",
+		"bpf",
+		"cgroup",
+		"cgroup2",
+		"configfs",
+		"debugfs",
+		"devpts",
+		"devtmpfs",
+		"efivarfs",
+		"fusectl",
+		"hugetlbfs",
+		"mqueue",
+		"proc",
+		"pstore",
+		"ramfs",
+		"securityfs",
+		"sysfs",
+		"tmpfs",
+		"tracefs",
 	};
 
 	for (size_t i = 0; i < HK_ARRAY_SIZE(virtual); i++) {
@@ -282,7 +305,8 @@ static int finish(struct reader *r, const char *type, struct hk_arena *arena, st
 		f->rbind = hk_streq(type, "rbind");
 	}
 	if (f->bind && f->data.n > 0)
-		return hk_fail_text(err, HK_INVALID, EINVAL, "option \"%.100s\" is not one of a bind mount", r->data[0]);
+		return hk_fail_text(
+		    err, HK_INVALID, EINVAL, "option \"%.100s\" is not one of a bind mount", r->data[0]);
 	if (f->bind)
 		f->ms_set |= MS_BIND | (f->rbind ? MS_REC : 0UL);
 	if (f->remount)
@@ -298,8 +322,8 @@ static int finish(struct reader *r, const char *type, struct hk_arena *arena, st
 	return 0;
 }
 
-int oci_mount_opts_parse(const char *type, const struct oci_strv *options, struct hk_arena *arena, struct oci_mount_flags *ret,
-    struct hk_err *err)
+int oci_mount_opts_parse(const char *type, const struct oci_strv *options, struct hk_arena *arena,
+    struct oci_mount_flags *ret, struct hk_err *err)
 {
 	struct reader reader = { .f = { .bind = false } };
 	int r;

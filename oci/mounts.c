@@ -2,9 +2,10 @@
 /*
  * oci/mounts.c — the spec's mounts, in order: binds here, new file systems in mount_new.c.
  *
- * Sources are opened as detached trees with the host's names and privileges and get their attributes there, where nobody sees them half
- * done; inside a user namespace they could not be cleared any more. A destination is resolved once, to the descriptor that the tree is then
- * moved on: no name is looked up twice, so no neighbour can swap it in between (CVE-2021-30465, CVE-2024-45310).
+ * Sources are opened as detached trees with the host's names and privileges and get their attributes there, where
+ * nobody sees them half done; inside a user namespace they could not be cleared any more. A destination is resolved
+ * once, to the descriptor that the tree is then moved on: no name is looked up twice, so no neighbour can swap it in
+ * between (CVE-2021-30465, CVE-2024-45310).
  */
 #include "oci/mounts.h"
 
@@ -22,6 +23,7 @@
 #include "oci/idmap.h"
 #include "oci/mount_fs.h"
 #include "oci/path.h"
+#include "oci/path_walk.h"
 #include "oci/setup.h"
 
 static const unsigned long all_propagation = MS_SHARED | MS_SLAVE | MS_PRIVATE | MS_UNBINDABLE;
@@ -127,8 +129,8 @@ static bool wants_shared(const struct oci_setup *s, const struct oci_mount_src *
 }
 
 /*
- * A volume with `rshared` (Kubernetes: Bidirectional) must be a peer of the host's mount. Copies made after / became a slave are slaves of it
- * for ever, so these are opened before; detached, they are not touched by what happens to /.
+ * A volume with `rshared` (Kubernetes: Bidirectional) must be a peer of the host's mount. Copies made after / became a
+ * slave are slaves of it for ever, so these are opened before; detached, they are not touched by what happens to /.
  */
 int oci_mounts_open_shared(struct oci_setup *s, struct hk_err *err)
 {
@@ -186,7 +188,13 @@ int oci_mounts_open_dest(const struct oci_setup *s, const char *dest, bool is_di
 		*ret_existed = r >= 0;
 	if (r != -ENOENT)
 		return r;
-	return is_dir ? oci_path_mkdir_in(s->rootfs_fd, dest, 0755, ret_fd) : oci_path_mkfile_in(s->rootfs_fd, dest, 0644, ret_fd);
+	return oci_walk(s->rootfs_fd, dest,
+	    &(struct oci_walk_opts){
+	        .open_flags = O_PATH,
+	        .make = is_dir ? OCI_WALK_MKDIR : OCI_WALK_MKFILE,
+	        .mode = is_dir ? 0755 : 0644,
+	    },
+	    ret_fd);
 }
 
 static int propagate(const struct oci_setup *s, const struct oci_mount *m, const struct oci_mount_flags *f, int tree_fd,
@@ -216,7 +224,10 @@ static int attach_bind_classic(struct oci_setup *s, size_t i, int dst, int src_f
 	hk_autofd tree = -1;
 	int r = oci_tree_bind(-1, src_fd, dst, f->rbind, &tree);
 
-	/* The one place that resolves twice: still below the root, so the worst that a swap gains is a flag on its own mount. */
+	/*
+	 * The one place that resolves twice: still below the root, so the worst that a swap gains is a flag on its
+	 * own mount.
+	 */
 	if (r >= 0 && tree < 0)
 		r = oci_path_open_in(s->rootfs_fd, m->destination, O_PATH, &tree);
 	if (r >= 0)

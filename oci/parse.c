@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/parse.c — config.json's top level (root, mounts, hooks, annotations) into struct oci_spec, and the three other documents.
- * In: JSON text; out: structs that live in one arena. Types, ranges and words are checked here, what depends on more than
- * one field in oci/validate.c. runtime-spec 1.3, config.md.
+ * oci/parse.c — config.json's top level (root, mounts, hooks, annotations) into struct oci_spec, and the three other
+ * documents. In: JSON text; out: structs that live in one arena. Types, ranges and words are checked here, what
+ * depends on more than one field in oci/validate.c. runtime-spec 1.3, config.md.
  */
 #include "oci/parse.h"
 
@@ -134,8 +134,10 @@ static int parse_hook_list(const struct oci_dec *d, const struct oci_json *v, vo
 	return oci_dec_array(d, v, parse_hook, sizeof(*h->v), (void **)&h->v, &h->n);
 }
 
-#define HOOKS(kind, key_) \
-	[kind] = { .key = (key_), .fn = parse_hook_list, .offset = offsetof(struct oci_spec, hooks) + (kind) * sizeof(struct oci_hooks) }
+/* clang-format off */
+#define HOOKS(kind, key_) [kind] = { \
+	.key = (key_), .fn = parse_hook_list, .offset = offsetof(struct oci_spec, hooks) + (kind) * sizeof(struct oci_hooks) }
+/* clang-format on */
 static const struct oci_field hook_fields[OCI_N_HOOK_KINDS] = {
 	HOOKS(OCI_HOOK_PRESTART, "prestart"),
 	HOOKS(OCI_HOOK_CREATE_RUNTIME, "createRuntime"),
@@ -194,8 +196,8 @@ static int parse_spec(const struct oci_dec *d, const struct oci_json *v, void *d
 
 /* ---- documents ---- */
 
-int oci_parse_document(const char *json, size_t len, const struct oci_json_opts *opts, struct hk_arena *arena, oci_dec_fn *fn,
-    void *dst, struct hk_err *err)
+int oci_parse_document(const char *json, size_t len, const struct oci_json_opts *opts, struct hk_arena *arena,
+    oci_dec_fn *fn, void *dst, struct hk_err *err)
 {
 	/* The tree is gone after this call; only what fn copied to `arena` stays. */
 	hk_auto(hk_arena_done) struct hk_arena tree = { .limit_bytes = OCI_JSON_ARENA_BYTES };
@@ -246,7 +248,8 @@ int oci_process_parse(const char *json, size_t len, struct hk_arena *arena, stru
 	return r;
 }
 
-int oci_resources_parse(const char *json, size_t len, struct hk_arena *arena, struct oci_resources *ret, struct hk_err *err)
+int oci_resources_parse(
+    const char *json, size_t len, struct hk_arena *arena, struct oci_resources *ret, struct hk_err *err)
 {
 	static const struct oci_json_opts opts = { .root_name = "resources" };
 	struct oci_resources res = { 0 };

@@ -18,11 +18,11 @@ int oci_parse_seccomp(const struct oci_dec *d, const struct oci_json *v, void *d
 int oci_parse_idmaps(const struct oci_dec *d, const struct oci_json *v, void *dst);    /* struct oci_idmaps */
 
 /*
- * One document: parses the text and hands its root to fn. `arena` is given the 64 MiB limit unless it has one. On failure what was
- * taken from the arena stays there until the caller's hk_arena_done.
+ * One document: parses the text and hands its root to fn. `arena` is given the 64 MiB limit unless it has one. On
+ * failure what was taken from the arena stays there until the caller's hk_arena_done.
  */
-int oci_parse_document(const char *json, size_t len, const struct oci_json_opts *opts, struct hk_arena *arena, oci_dec_fn *fn,
-    void *dst, struct hk_err *err);
+int oci_parse_document(const char *json, size_t len, const struct oci_json_opts *opts, struct hk_arena *arena,
+    oci_dec_fn *fn, void *dst, struct hk_err *err);
 
 /* The words the seccomp parser knows, for the features document, in alphabetical order; NULL past the end. */
 enum oci_seccomp_words { OCI_SECCOMP_ACTIONS, OCI_SECCOMP_OPERATORS, OCI_SECCOMP_ARCHS, OCI_SECCOMP_FLAGS };
@@ -33,4 +33,3 @@ const struct oci_word *oci_mpol_flag(size_t i);
 const char *oci_ns_word(int ns);
 /* Hook member ("createRuntime"), of enum oci_hook_kind. */
 const char *oci_hook_word(int kind);
-

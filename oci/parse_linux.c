@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/parse_linux.c — `linux` of config.json into struct oci_spec: namespaces, mappings, time offsets, devices, sysctl, paths,
- * labels, memory policy, RDT, network devices. Resources and seccomp have files of their own. runtime-spec 1.3, config-linux.md.
+ * oci/parse_linux.c — `linux` of config.json into struct oci_spec: namespaces, mappings, time offsets, devices,
+ * sysctl, paths, labels, memory policy, RDT, network devices. Resources and seccomp have files of their own.
+ * runtime-spec 1.3, config-linux.md.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -23,10 +24,14 @@ enum { MAX_MAJOR = 0xfff, MAX_MINOR = 0xfffff }; /* the kernel's dev_t: 12 and 2
 /* ---- namespaces ---- */
 
 static const struct oci_word ns_words[] = {
-	[OCI_NS_USER] = { "user", OCI_NS_USER }, [OCI_NS_CGROUP] = { "cgroup", OCI_NS_CGROUP },
-	[OCI_NS_IPC] = { "ipc", OCI_NS_IPC }, [OCI_NS_UTS] = { "uts", OCI_NS_UTS },
-	[OCI_NS_NET] = { "network", OCI_NS_NET }, [OCI_NS_PID] = { "pid", OCI_NS_PID },
-	[OCI_NS_MNT] = { "mount", OCI_NS_MNT }, [OCI_NS_TIME] = { "time", OCI_NS_TIME },
+	[OCI_NS_USER] = { "user", OCI_NS_USER },
+	[OCI_NS_CGROUP] = { "cgroup", OCI_NS_CGROUP },
+	[OCI_NS_IPC] = { "ipc", OCI_NS_IPC },
+	[OCI_NS_UTS] = { "uts", OCI_NS_UTS },
+	[OCI_NS_NET] = { "network", OCI_NS_NET },
+	[OCI_NS_PID] = { "pid", OCI_NS_PID },
+	[OCI_NS_MNT] = { "mount", OCI_NS_MNT },
+	[OCI_NS_TIME] = { "time", OCI_NS_TIME },
 };
 
 const char *oci_ns_word(int ns)
@@ -101,9 +106,11 @@ static int parse_time_offsets(const struct oci_dec *d, const struct oci_json *v,
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		if (oci_json_is_key(m[i], "boottime"))
-			r = parse_time_offset(d, m[i], &(struct time_offset){ &s->time_boottime_s, &s->time_boottime_ns });
+			r = parse_time_offset(
+			    d, m[i], &(struct time_offset){ &s->time_boottime_s, &s->time_boottime_ns });
 		else if (oci_json_is_key(m[i], "monotonic"))
-			r = parse_time_offset(d, m[i], &(struct time_offset){ &s->time_monotonic_s, &s->time_monotonic_ns });
+			r = parse_time_offset(
+			    d, m[i], &(struct time_offset){ &s->time_monotonic_s, &s->time_monotonic_ns });
 		else
 			r = oci_json_fail(m[i], d->err, "unknown clock");
 	}
@@ -209,10 +216,14 @@ static int parse_propagation(const struct oci_dec *d, const struct oci_json *v, 
 	enum { RECURSIVE = 0x100 };
 	static const struct oci_word words[] = {
 		{ "", OCI_PROP_NONE },
-		{ "private", OCI_PROP_PRIVATE }, { "rprivate", OCI_PROP_PRIVATE | RECURSIVE },
-		{ "slave", OCI_PROP_SLAVE }, { "rslave", OCI_PROP_SLAVE | RECURSIVE },
-		{ "shared", OCI_PROP_SHARED }, { "rshared", OCI_PROP_SHARED | RECURSIVE },
-		{ "unbindable", OCI_PROP_UNBINDABLE }, { "runbindable", OCI_PROP_UNBINDABLE | RECURSIVE },
+		{ "private", OCI_PROP_PRIVATE },
+		{ "rprivate", OCI_PROP_PRIVATE | RECURSIVE },
+		{ "slave", OCI_PROP_SLAVE },
+		{ "rslave", OCI_PROP_SLAVE | RECURSIVE },
+		{ "shared", OCI_PROP_SHARED },
+		{ "rshared", OCI_PROP_SHARED | RECURSIVE },
+		{ "unbindable", OCI_PROP_UNBINDABLE },
+		{ "runbindable", OCI_PROP_UNBINDABLE | RECURSIVE },
 	};
 	struct oci_spec *s = dst;
 	uint64_t p;
@@ -276,8 +287,12 @@ static int parse_personality(const struct oci_dec *d, const struct oci_json *v, 
 }
 
 static const struct oci_word mpol_modes[] = {
-	{ "MPOL_BIND", MPOL_BIND }, { "MPOL_DEFAULT", MPOL_DEFAULT }, { "MPOL_INTERLEAVE", MPOL_INTERLEAVE },
-	{ "MPOL_LOCAL", MPOL_LOCAL }, { "MPOL_PREFERRED", MPOL_PREFERRED }, { "MPOL_PREFERRED_MANY", MPOL_PREFERRED_MANY },
+	{ "MPOL_BIND", MPOL_BIND },
+	{ "MPOL_DEFAULT", MPOL_DEFAULT },
+	{ "MPOL_INTERLEAVE", MPOL_INTERLEAVE },
+	{ "MPOL_LOCAL", MPOL_LOCAL },
+	{ "MPOL_PREFERRED", MPOL_PREFERRED },
+	{ "MPOL_PREFERRED_MANY", MPOL_PREFERRED_MANY },
 	{ "MPOL_WEIGHTED_INTERLEAVE", HUSK_MPOL_WEIGHTED_INTERLEAVE },
 };
 static const struct oci_word mpol_flags[] = {

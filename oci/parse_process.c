@@ -72,7 +72,8 @@ static int parse_gids(const struct oci_dec *d, const struct oci_json *v, void *d
 {
 	struct oci_process *p = dst;
 
-	return oci_dec_array(d, v, parse_id, sizeof(*p->additional_gids), (void **)&p->additional_gids, &p->n_additional_gids);
+	return oci_dec_array(
+	    d, v, parse_id, sizeof(*p->additional_gids), (void **)&p->additional_gids, &p->n_additional_gids);
 }
 
 static int parse_user(const struct oci_dec *d, const struct oci_json *v, void *dst)
@@ -95,7 +96,10 @@ static bool is_cap_name(const char *s)
 	return strncmp(s, "CAP_", 4) == 0 && s[4] && s[4 + strspn(s + 4, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_")] == '\0';
 }
 
-/* config.md: capabilities the kernel does not have are no error, the runtime may warn. Profiles are newer than kernels. */
+/*
+ * config.md: capabilities the kernel does not have are no error, the runtime may warn. Profiles are newer than
+ * kernels.
+ */
 static int parse_cap_set(const struct oci_dec *d, const struct oci_json *v, void *dst)
 {
 	uint64_t set = 0;
@@ -110,7 +114,8 @@ static int parse_cap_set(const struct oci_dec *d, const struct oci_json *v, void
 		if (r < 0)
 			return r;
 		(void)snprintf(name, sizeof(name), "%.*s", e->n < sizeof(name) ? (int)e->n : 0, e->text);
-		if (strlen(name) != e->n || !is_cap_name(name) || cap_from_name(name, &bit) != 0 || bit >= cap_max_bits()) {
+		if (strlen(name) != e->n || !is_cap_name(name) || cap_from_name(name, &bit) != 0 ||
+		    bit >= cap_max_bits()) {
 			log_debug("capability unknown to this kernel is left out", LOG_STR("name", name));
 			continue;
 		}
@@ -120,8 +125,10 @@ static int parse_cap_set(const struct oci_dec *d, const struct oci_json *v, void
 	return 0;
 }
 
+/* clang-format off */
 #define CAP_SET(set, key_) \
 	{ .key = (key_), .fn = parse_cap_set, .offset = offsetof(struct oci_process, caps) + (set) * sizeof(uint64_t) }
+/* clang-format on */
 static int parse_capabilities(const struct oci_dec *d, const struct oci_json *v, void *dst)
 {
 	static const struct oci_field fields[] = {
@@ -142,12 +149,22 @@ static int parse_capabilities(const struct oci_dec *d, const struct oci_json *v,
 static int parse_rlimit_type(const struct oci_dec *d, const struct oci_json *v, void *dst)
 {
 	static const struct oci_word words[] = {
-		{ "RLIMIT_AS", RLIMIT_AS }, { "RLIMIT_CORE", RLIMIT_CORE }, { "RLIMIT_CPU", RLIMIT_CPU },
-		{ "RLIMIT_DATA", RLIMIT_DATA }, { "RLIMIT_FSIZE", RLIMIT_FSIZE }, { "RLIMIT_LOCKS", RLIMIT_LOCKS },
-		{ "RLIMIT_MEMLOCK", RLIMIT_MEMLOCK }, { "RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE },
-		{ "RLIMIT_NICE", RLIMIT_NICE }, { "RLIMIT_NOFILE", RLIMIT_NOFILE }, { "RLIMIT_NPROC", RLIMIT_NPROC },
-		{ "RLIMIT_RSS", RLIMIT_RSS }, { "RLIMIT_RTPRIO", RLIMIT_RTPRIO }, { "RLIMIT_RTTIME", RLIMIT_RTTIME },
-		{ "RLIMIT_SIGPENDING", RLIMIT_SIGPENDING }, { "RLIMIT_STACK", RLIMIT_STACK },
+		{ "RLIMIT_AS", RLIMIT_AS },
+		{ "RLIMIT_CORE", RLIMIT_CORE },
+		{ "RLIMIT_CPU", RLIMIT_CPU },
+		{ "RLIMIT_DATA", RLIMIT_DATA },
+		{ "RLIMIT_FSIZE", RLIMIT_FSIZE },
+		{ "RLIMIT_LOCKS", RLIMIT_LOCKS },
+		{ "RLIMIT_MEMLOCK", RLIMIT_MEMLOCK },
+		{ "RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE },
+		{ "RLIMIT_NICE", RLIMIT_NICE },
+		{ "RLIMIT_NOFILE", RLIMIT_NOFILE },
+		{ "RLIMIT_NPROC", RLIMIT_NPROC },
+		{ "RLIMIT_RSS", RLIMIT_RSS },
+		{ "RLIMIT_RTPRIO", RLIMIT_RTPRIO },
+		{ "RLIMIT_RTTIME", RLIMIT_RTTIME },
+		{ "RLIMIT_SIGPENDING", RLIMIT_SIGPENDING },
+		{ "RLIMIT_STACK", RLIMIT_STACK },
 	};
 	uint64_t resource;
 	int r = oci_dec_word(d, v, words, HK_ARRAY_SIZE(words), &resource);
@@ -215,8 +232,12 @@ static int parse_no_new_privileges(const struct oci_dec *d, const struct oci_jso
 static int parse_policy(const struct oci_dec *d, const struct oci_json *v, void *dst)
 {
 	static const struct oci_word words[] = {
-		{ "SCHED_OTHER", SCHED_OTHER }, { "SCHED_FIFO", SCHED_FIFO }, { "SCHED_RR", SCHED_RR },
-		{ "SCHED_BATCH", SCHED_BATCH }, { "SCHED_ISO", HUSK_SCHED_ISO }, { "SCHED_IDLE", SCHED_IDLE },
+		{ "SCHED_OTHER", SCHED_OTHER },
+		{ "SCHED_FIFO", SCHED_FIFO },
+		{ "SCHED_RR", SCHED_RR },
+		{ "SCHED_BATCH", SCHED_BATCH },
+		{ "SCHED_ISO", HUSK_SCHED_ISO },
+		{ "SCHED_IDLE", SCHED_IDLE },
 		{ "SCHED_DEADLINE", SCHED_DEADLINE },
 	};
 	uint64_t policy;
@@ -229,10 +250,14 @@ static int parse_policy(const struct oci_dec *d, const struct oci_json *v, void 
 
 static int parse_sched_flags(const struct oci_dec *d, const struct oci_json *v, void *dst)
 {
-	static const struct oci_word words[] = { /* include/uapi/linux/sched.h */
-		{ "SCHED_FLAG_RESET_ON_FORK", 0x01 }, { "SCHED_FLAG_RECLAIM", 0x02 },
-		{ "SCHED_FLAG_DL_OVERRUN", 0x04 }, { "SCHED_FLAG_KEEP_POLICY", 0x08 },
-		{ "SCHED_FLAG_KEEP_PARAMS", 0x10 }, { "SCHED_FLAG_UTIL_CLAMP_MIN", 0x20 },
+	static const struct oci_word words[] = {
+		/* include/uapi/linux/sched.h */
+		{ "SCHED_FLAG_RESET_ON_FORK", 0x01 },
+		{ "SCHED_FLAG_RECLAIM", 0x02 },
+		{ "SCHED_FLAG_DL_OVERRUN", 0x04 },
+		{ "SCHED_FLAG_KEEP_POLICY", 0x08 },
+		{ "SCHED_FLAG_KEEP_PARAMS", 0x10 },
+		{ "SCHED_FLAG_UTIL_CLAMP_MIN", 0x20 },
 		{ "SCHED_FLAG_UTIL_CLAMP_MAX", 0x40 },
 	};
 
@@ -259,7 +284,8 @@ static int parse_scheduler(const struct oci_dec *d, const struct oci_json *v, vo
 static int parse_io_class(const struct oci_dec *d, const struct oci_json *v, void *dst)
 {
 	static const struct oci_word words[] = {
-		{ "IOPRIO_CLASS_RT", IOPRIO_CLASS_RT }, { "IOPRIO_CLASS_BE", IOPRIO_CLASS_BE },
+		{ "IOPRIO_CLASS_RT", IOPRIO_CLASS_RT },
+		{ "IOPRIO_CLASS_BE", IOPRIO_CLASS_BE },
 		{ "IOPRIO_CLASS_IDLE", IOPRIO_CLASS_IDLE },
 	};
 	uint64_t class;

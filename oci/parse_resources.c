@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/parse_resources.c — linux.resources, and the same object of Task.Update, into struct oci_resources.
- * Nothing is converted here: the cgroup files own the formulas. Words that become part of a cgroup file's name or of a line
- * written to one are checked here, since an update has no validate step. runtime-spec 1.3, config-linux.md "Control groups".
+ * oci/parse_resources.c — linux.resources, and the same object of Task.Update, into struct oci_resources. Nothing is
+ * converted here: the cgroup files own the formulas. Words that become part of a cgroup file's name or of a line
+ * written to one are checked here, since an update has no validate step. runtime-spec 1.3, config-linux.md "Control
+ * groups".
  */
 #include <errno.h>
 #include <string.h>
@@ -72,7 +73,10 @@ static int parse_rule(const struct oci_dec *d, const struct oci_json *v, void *d
 	r = oci_dec_object(d, v, fields, HK_ARRAY_SIZE(fields), rule);
 	if (r < 0 || rule->read || rule->write || rule->mknod)
 		return r;
-	/* No access named: all of it to deny, or with type "a", where the kernel looks at nothing else. To allow it must be said. */
+	/*
+	 * No access named: all of it to deny, or with type "a", where the kernel looks at nothing else. To allow it
+	 * must be said.
+	 */
 	if (rule->allow && rule->type != 'a')
 		return oci_json_fail_missing(v, "access", d->err);
 	rule->read = rule->write = rule->mknod = true;
@@ -155,7 +159,8 @@ static int parse_cpu(const struct oci_dec *d, const struct oci_json *v, void *ds
 
 static int parse_pids(const struct oci_dec *d, const struct oci_json *v, void *dst)
 {
-	static const struct oci_field fields[] = { OCI_FIELD(struct oci_resources, pids_limit, "limit", oci_dec_opt_i64) };
+	static const struct oci_field fields[] = { OCI_FIELD(
+	    struct oci_resources, pids_limit, "limit", oci_dec_opt_i64) };
 
 	return oci_dec_object(d, v, fields, HK_ARRAY_SIZE(fields), dst);
 }
@@ -275,7 +280,8 @@ static int parse_hugepages(const struct oci_dec *d, const struct oci_json *v, vo
 {
 	struct oci_resources *res = dst;
 
-	return oci_dec_array(d, v, parse_hugepage, sizeof(*res->hugepages), (void **)&res->hugepages, &res->n_hugepages);
+	return oci_dec_array(
+	    d, v, parse_hugepage, sizeof(*res->hugepages), (void **)&res->hugepages, &res->n_hugepages);
 }
 
 static int parse_class_id(const struct oci_dec *d, const struct oci_json *v, void *dst)

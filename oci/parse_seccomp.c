@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/parse_seccomp.c — linux.seccomp into struct oci_seccomp: words become libseccomp's constants, names stay strings (a name
- * this kernel or library does not know is for the compiler of the filter to leave out). runtime-spec 1.3, config-linux.md "Seccomp".
+ * oci/parse_seccomp.c — linux.seccomp into struct oci_seccomp: words become libseccomp's constants, names stay
+ * strings (a name this kernel or library does not know is for the compiler of the filter to leave out). runtime-spec
+ * 1.3, config-linux.md "Seccomp".
  */
 #include <errno.h>
 #include <linux/seccomp.h>
@@ -17,7 +18,10 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
-/* Architectures of the spec which an older libseccomp does not know: no machine it was built for runs them, so they are left out. */
+/*
+ * Architectures of the spec which an older libseccomp does not know: no machine it was built for runs them, so they
+ * are left out.
+ */
 #ifndef SCMP_ARCH_LOONGARCH64
 #define SCMP_ARCH_LOONGARCH64 0
 #endif
@@ -45,22 +49,38 @@ static const struct oci_word actions[] = {
 	{ "SCMP_ACT_TRAP", SCMP_ACT_TRAP },
 };
 static const struct oci_word operators[] = {
-	{ "SCMP_CMP_EQ", SCMP_CMP_EQ }, { "SCMP_CMP_GE", SCMP_CMP_GE }, { "SCMP_CMP_GT", SCMP_CMP_GT },
-	{ "SCMP_CMP_LE", SCMP_CMP_LE }, { "SCMP_CMP_LT", SCMP_CMP_LT },
-	{ "SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ }, { "SCMP_CMP_NE", SCMP_CMP_NE },
+	{ "SCMP_CMP_EQ", SCMP_CMP_EQ },
+	{ "SCMP_CMP_GE", SCMP_CMP_GE },
+	{ "SCMP_CMP_GT", SCMP_CMP_GT },
+	{ "SCMP_CMP_LE", SCMP_CMP_LE },
+	{ "SCMP_CMP_LT", SCMP_CMP_LT },
+	{ "SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ },
+	{ "SCMP_CMP_NE", SCMP_CMP_NE },
 };
 static const struct oci_word archs[] = {
-	{ "SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64 }, { "SCMP_ARCH_ARM", SCMP_ARCH_ARM },
-	{ "SCMP_ARCH_LOONGARCH64", SCMP_ARCH_LOONGARCH64 }, { "SCMP_ARCH_M68K", SCMP_ARCH_M68K },
-	{ "SCMP_ARCH_MIPS", SCMP_ARCH_MIPS }, { "SCMP_ARCH_MIPS64", SCMP_ARCH_MIPS64 },
-	{ "SCMP_ARCH_MIPS64N32", SCMP_ARCH_MIPS64N32 }, { "SCMP_ARCH_MIPSEL", SCMP_ARCH_MIPSEL },
-	{ "SCMP_ARCH_MIPSEL64", SCMP_ARCH_MIPSEL64 }, { "SCMP_ARCH_MIPSEL64N32", SCMP_ARCH_MIPSEL64N32 },
-	{ "SCMP_ARCH_PARISC", SCMP_ARCH_PARISC }, { "SCMP_ARCH_PARISC64", SCMP_ARCH_PARISC64 },
-	{ "SCMP_ARCH_PPC", SCMP_ARCH_PPC }, { "SCMP_ARCH_PPC64", SCMP_ARCH_PPC64 },
-	{ "SCMP_ARCH_PPC64LE", SCMP_ARCH_PPC64LE }, { "SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64 },
-	{ "SCMP_ARCH_S390", SCMP_ARCH_S390 }, { "SCMP_ARCH_S390X", SCMP_ARCH_S390X },
-	{ "SCMP_ARCH_SH", SCMP_ARCH_SH }, { "SCMP_ARCH_SHEB", SCMP_ARCH_SHEB },
-	{ "SCMP_ARCH_X32", SCMP_ARCH_X32 }, { "SCMP_ARCH_X86", SCMP_ARCH_X86 }, { "SCMP_ARCH_X86_64", SCMP_ARCH_X86_64 },
+	{ "SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64 },
+	{ "SCMP_ARCH_ARM", SCMP_ARCH_ARM },
+	{ "SCMP_ARCH_LOONGARCH64", SCMP_ARCH_LOONGARCH64 },
+	{ "SCMP_ARCH_M68K", SCMP_ARCH_M68K },
+	{ "SCMP_ARCH_MIPS", SCMP_ARCH_MIPS },
+	{ "SCMP_ARCH_MIPS64", SCMP_ARCH_MIPS64 },
+	{ "SCMP_ARCH_MIPS64N32", SCMP_ARCH_MIPS64N32 },
+	{ "SCMP_ARCH_MIPSEL", SCMP_ARCH_MIPSEL },
+	{ "SCMP_ARCH_MIPSEL64", SCMP_ARCH_MIPSEL64 },
+	{ "SCMP_ARCH_MIPSEL64N32", SCMP_ARCH_MIPSEL64N32 },
+	{ "SCMP_ARCH_PARISC", SCMP_ARCH_PARISC },
+	{ "SCMP_ARCH_PARISC64", SCMP_ARCH_PARISC64 },
+	{ "SCMP_ARCH_PPC", SCMP_ARCH_PPC },
+	{ "SCMP_ARCH_PPC64", SCMP_ARCH_PPC64 },
+	{ "SCMP_ARCH_PPC64LE", SCMP_ARCH_PPC64LE },
+	{ "SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64 },
+	{ "SCMP_ARCH_S390", SCMP_ARCH_S390 },
+	{ "SCMP_ARCH_S390X", SCMP_ARCH_S390X },
+	{ "SCMP_ARCH_SH", SCMP_ARCH_SH },
+	{ "SCMP_ARCH_SHEB", SCMP_ARCH_SHEB },
+	{ "SCMP_ARCH_X32", SCMP_ARCH_X32 },
+	{ "SCMP_ARCH_X86", SCMP_ARCH_X86 },
+	{ "SCMP_ARCH_X86_64", SCMP_ARCH_X86_64 },
 };
 static const struct oci_word flags[] = {
 	{ "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG },
@@ -85,7 +105,8 @@ const struct oci_word *oci_seccomp_word(enum oci_seccomp_words list, size_t i)
 }
 
 /* Action word plus optional errno into one value; ERRNO and TRACE without a number give EPERM. */
-static int fold_action(const struct oci_dec *d, const struct oci_json *word, const struct oci_json *number, uint32_t *ret)
+static int fold_action(
+    const struct oci_dec *d, const struct oci_json *word, const struct oci_json *number, uint32_t *ret)
 {
 	uint64_t action, value = EPERM;
 	bool is_errno, is_trace;

@@ -2,8 +2,9 @@
 /*
  * oci/path.c — resolves a container's path below its root, once, to a descriptor.
  *
- * In: a root fd and a name that a hostile image or neighbour chose. Out: an fd the caller owns. openat2 does the common case in one
- * call; what it cannot do (make what is missing, or run where a seccomp filter hides it) is done by oci_walk (oci/path_walk.c).
+ * In: a root fd and a name that a hostile image or neighbour chose. Out: an fd the caller owns. openat2 does the common
+ * case in one call; what it cannot do (make what is missing, or run where a seccomp filter hides it) is done by
+ * oci_walk (oci/path_walk.c).
  */
 #include "oci/path.h"
 

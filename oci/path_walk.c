@@ -2,9 +2,10 @@
 /*
  * oci/path_walk.c — resolves and makes a path below a root without trusting any component.
  *
- * Each component is opened O_PATH|O_NOFOLLOW from the descriptor of the directory before it, links are read and put in front of what is
- * left, ".." goes back to the descriptor we came from (not to whatever the kernel calls the parent by then), an absolute link goes back
- * to the root. So no rename by a neighbour can lead outside (CVE-2021-30465, CVE-2024-45310). Owns every fd on its stack.
+ * Each component is opened O_PATH|O_NOFOLLOW from the descriptor of the directory before it, links are read and put in
+ * front of what is left, ".." goes back to the descriptor we came from (not to whatever the kernel calls the parent by
+ * then), an absolute link goes back to the root. So no rename by a neighbour can lead outside (CVE-2021-30465,
+ * CVE-2024-45310). Owns every fd on its stack.
  */
 #include "oci/path_walk.h"
 
@@ -44,7 +45,10 @@ static int walk_at(const struct walk *w)
 	return w->n > 0 ? w->dirs[w->n - 1] : w->rootfd;
 }
 
-/* Cuts the first component off w->left; *ret_last tells that nothing but slashes follows it, *ret_slash that there was one. */
+/*
+ * Cuts the first component off w->left; *ret_last tells that nothing but slashes follows it, *ret_slash that there
+ * was one.
+ */
 static bool next_component(struct walk *w, char name[NAME_MAX + 1], bool *ret_last, bool *ret_slash)
 {
 	const char *p = w->left + strspn(w->left, "/");
@@ -64,7 +68,10 @@ static bool next_component(struct walk *w, char name[NAME_MAX + 1], bool *ret_la
 	return true;
 }
 
-/* What the kernel's RESOLVE_NO_MAGICLINKS refuses: procfs links that are no text but a jump (fd/N, exe, cwd, root, ns/x). */
+/*
+ * What the kernel's RESOLVE_NO_MAGICLINKS refuses: procfs links that are no text but a jump (fd/N, exe, cwd, root,
+ * ns/x).
+ */
 static bool is_magic_link(int linkfd, const char *name)
 {
 	static const char *const plain[] = { "self", "thread-self", "mounts", "net" };
@@ -131,7 +138,10 @@ static int make_missing(struct walk *w, const char *name, bool is_last)
 	return 0;
 }
 
-/* The object is found as an O_PATH fd; gives it with the flags asked. By name only for a non-link in a directory we hold. */
+/*
+ * The object is found as an O_PATH fd; gives it with the flags asked. By name only for a non-link in a directory we
+ * hold.
+ */
 static int finish(const struct walk *w, int fd, const char *name, int *ret_fd)
 {
 	struct stat a, b;
@@ -162,7 +172,11 @@ static int step(struct walk *w, int *ret_fd)
 
 	if (!next_component(w, name, &is_last, &had_slash))
 		return -ENAMETOOLONG;
-	if (name[0] == '\0') /* nothing left: the directory we stand in */
+	if (name[0] == '\0' && w->n > 0 && (w->o->open_flags & O_PATH)) { /* nothing left: the directory we stand in */
+		*ret_fd = w->dirs[--w->n];
+		return 0;
+	}
+	if (name[0] == '\0')
 		return finish(w, walk_at(w), NULL, ret_fd);
 	if (strcmp(name, ".") == 0)
 		return 1;
@@ -193,8 +207,10 @@ static int step(struct walk *w, int *ret_fd)
 	}
 	if (!is_last || had_slash || (w->o->open_flags & O_DIRECTORY))
 		return -ENOTDIR;
-	r = finish(w, fd, name, ret_fd);
-	return r < 0 ? r : 0;
+	if (!(w->o->open_flags & O_PATH))
+		return finish(w, fd, name, ret_fd);
+	*ret_fd = hk_take_fd(&fd);
+	return 0;
 }
 
 int oci_walk(int rootfd, const char *path, const struct oci_walk_opts *o, int *ret_fd)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/path_walk.h — the walk of a path by hand, one component at a time, that never leaves its root. Private to oci/path.c and its test.
+ * oci/path_walk.h — the walk of a path by hand, one component at a time, that never leaves its root. Private to oci/;
+ * callers of oci/path.h need it only where they know already that something is missing.
  */
 #pragma once
 #include <sys/types.h>

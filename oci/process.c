@@ -197,6 +197,8 @@ int oci_step_env(struct oci_job *j, struct hk_err *err)
 		home = buf;
 	}
 	j->env = oci_env_build(&p->env, home);
+	/* The last name looked up from outside. From here no directory is open that a cwd of /proc/self/fd/N could lead to. */
+	j->s.rootfs_fd = hk_close(j->s.rootfs_fd);
 	return j->env ? 0 : hk_fail(err, HK_INTERNAL, ENOMEM, "build the environment");
 }
 
@@ -255,7 +257,7 @@ int oci_step_exec(struct oci_job *j, struct hk_err *err)
 	int r;
 
 	sigemptyset(&none);
-	(void)signal(SIGPIPE, SIG_DFL); /* ignored by the shim, and what is ignored survives execve */
+	(void)signal(SIGPIPE, SIG_DFL); /* ignored while hooks ran, and what is ignored survives execve */
 	/* With the uid unchanged the kernel has not cleared it, and the container outlives the shim. */
 	if (!j->is_exec && prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "clear the parent-death signal");

@@ -2,9 +2,10 @@
 /*
  * oci/procfs.c — the procfs that the engine itself writes through.
  *
- * Sysctls and security labels are written below s->proc_fd and nowhere else. A container's /proc may be a tmpfs, have something mounted over
- * one file, or be reached by a symlink (CVE-2019-16884, CVE-2019-19921, CVE-2025-52881: the write goes to a harmless file, or to a harmful one);
- * an own, detached instance has no name that a neighbour could mount on.
+ * Sysctls and security labels are written below s->proc_fd and nowhere else. A container's /proc may be a tmpfs, have
+ * something mounted over one file, or be reached by a symlink (CVE-2019-16884, CVE-2019-19921, CVE-2025-52881: the
+ * write goes to a harmless file, or to a harmful one); an own, detached instance has no name that a neighbour could
+ * mount on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,13 +38,17 @@ int oci_procfs_open(struct oci_setup *s, struct hk_err *err)
 {
 	static const struct oci_fs fs = {
 		.type = "proc",
+		.source = "proc", /* what mountinfo shows; the container's /proc is a copy of this mount */
 		.attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
 	};
 	hk_autofd fd = -1;
 	int r = oci_fs_open(&fs, &fd, NULL);
 
 	s->proc_is_fresh = r == 0;
-	/* In a user namespace a new instance is EPERM where no procfs is fully visible: a bare copy of /proc has no overmounts either. */
+	/*
+	 * In a user namespace a new instance is EPERM where no procfs is fully visible: a bare copy of /proc has no
+	 * overmounts either.
+	 */
 	if (r < 0)
 		r = oci_tree_clone(AT_FDCWD, "/proc", 0, &fd);
 	if (r < 0) {

@@ -2,9 +2,10 @@
 /*
  * oci/rootfs.c — from root.path to "/": the root as a mount of its own, put in place, pivoted to, made final.
  *
- * The root is held as a descriptor of a (at first detached) tree from the first step on; root.path is looked up once, and after that it is
- * only the place where the tree hangs, so that hooks find it there. All of our namespace is a slave of the host's before anything
- * is mounted: nothing we mount or unmount reaches the host, and the mount that ours hangs on is shared with nobody.
+ * The root is held as a descriptor of a (at first detached) tree from the first step on; root.path is looked up once,
+ * and after that it is only the place where the tree hangs, so that hooks find it there. All of our namespace is a
+ * slave of the host's before anything is mounted: nothing we mount or unmount reaches the host, and the mount that ours
+ * hangs on is shared with nobody.
  */
 #include "oci/rootfs.h"
 
@@ -92,7 +93,10 @@ int oci_rootfs_attach(struct oci_setup *s, struct hk_err *err)
 {
 	int r = move_to(s->rootfs_fd, s->rootfs);
 
-	/* Root of a user namespace may not be let into the bundle's directories; any other place will do, / is always there. */
+	/*
+	 * Root of a user namespace may not be let into the bundle's directories; any other place will do, / is
+	 * always there.
+	 */
 	if (r == -EACCES)
 		r = move_to(s->rootfs_fd, "/");
 	if (oci_mount_is_absent(r) || r == -EINVAL || r == -ELOOP)
@@ -157,8 +161,8 @@ static int hide_line(char *line, const char *root)
 }
 
 /*
- * Without a pivot the host's mounts stay below ours. A whole procfs or sysfs there is what the kernel asks for before it lets a
- * container mount one without masks: all of the host's go.
+ * Without a pivot the host's mounts stay below ours. A whole procfs or sysfs there is what the kernel asks for before
+ * it lets a container mount one without masks: all of the host's go.
  */
 static int hide_host_procs(const struct oci_setup *s)
 {
@@ -221,8 +225,9 @@ int oci_rootfs_pivot(struct oci_setup *s, struct hk_err *err)
 }
 
 /*
- * Shared and unbindable must wait for the pivot, which refuses a shared root. With "r" they reach every mount, and the ones that
- * asked for something else get it back in oci_mounts_finish. Slave is what all mounts are at most already, but for those that asked to be shared.
+ * Shared and unbindable must wait for the pivot, which refuses a shared root. With "r" they reach every mount, and the
+ * ones that asked for something else get it back in oci_mounts_finish. Slave is what all mounts are at most already,
+ * but for those that asked to be shared.
  */
 static int propagate_root(const struct oci_setup *s)
 {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/rootfs_mounts.c — the mounts that Task.Create sends for the root: a snapshotter's overlay, a bind, a block device, or several.
+ * oci/rootfs_mounts.c — the mounts that Task.Create sends for the root: a snapshotter's overlay, a bind, a block
+ * device, or several.
  *
- * In: s->rootfs_mounts. Out: s->rootfs_fd, a detached tree, or (by mount(2)) a mount at root.path in our own namespace. Never
- * in the host's. The usual single mount is never attached here; only one that goes on top of another (`target`) needs a place for it.
+ * In: s->rootfs_mounts. Out: s->rootfs_fd, a detached tree, or (by mount(2)) a mount at root.path in our own namespace.
+ * Never in the host's. The usual single mount is never attached here; only one that goes on top of another (`target`)
+ * needs a place for it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -115,7 +117,10 @@ static int open_maps(struct oci_setup *s, const struct job *j, int *ret_userns, 
 	return oci_idmap_userns_open(&uid, &gid, ret_userns, err);
 }
 
-/* One layer, mapped, on itself: the overlay made after it looks the name up and finds the mapped one. In our namespace only. */
+/*
+ * One layer, mapped, on itself: the overlay made after it looks the name up and finds the mapped one. In our
+ * namespace only.
+ */
 static int map_layer(const char *path, int userns)
 {
 	hk_autofd tree = -1, dst = -1;
@@ -172,8 +177,8 @@ static size_t common_dir(const char *layers)
 }
 
 /*
- * mount(2) takes one page of options, which some forty layers fill. Relative to the directory they share they are a few bytes each;
- * from there we mount, as containerd does.
+ * mount(2) takes one page of options, which some forty layers fill. Relative to the directory they share they are a few
+ * bytes each; from there we mount, as containerd does.
  */
 static int mount_compact(struct oci_setup *s, const struct job *j, int dst)
 {
@@ -356,7 +361,10 @@ int oci_rootfs_mounts_open(struct oci_setup *s, struct hk_err *err)
 	}
 	if (r < 0 || !is_attached)
 		return r;
-	/* A detached copy, fit for another mount namespace; without open_tree, oci_rootfs_attach binds root.path on itself. */
+	/*
+	 * A detached copy, fit for another mount namespace; without open_tree, oci_rootfs_attach binds root.path on
+	 * itself.
+	 */
 	r = oci_tree_clone(s->rootfs_fd, "", AT_RECURSIVE, &copy);
 	if (r >= 0) {
 		hk_close(s->rootfs_fd);

@@ -2,8 +2,9 @@
 /*
  * oci/sysctl.c — linux.sysctl, written through the private procfs.
  *
- * In: key and value strings of the spec. Only what belongs to a namespace of the container is written: anything else would change the
- * host. Keys are a.b.c or a/b/c; the first separator decides, so that an interface name with a dot can be told (net/ipv4/conf/eth0.1/x).
+ * In: key and value strings of the spec. Only what belongs to a namespace of the container is written: anything else
+ * would change the host. Keys are a.b.c or a/b/c; the first separator decides, so that an interface name with a dot can
+ * be told (net/ipv4/conf/eth0.1/x).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,10 @@
 #include "oci/files.h"
 #include "oci/setup.h"
 
-/* Keys (or prefixes that end in a slash) and the namespace that holds them; ipc_namespaces(7), uts_namespaces(7), network_namespaces(7). */
+/*
+ * Keys (or prefixes that end in a slash) and the namespace that holds them; ipc_namespaces(7), uts_namespaces(7),
+ * network_namespaces(7).
+ */
 static const struct {
 	const char *key;
 	enum oci_ns ns;
@@ -90,7 +94,10 @@ static int open_sysctl(int proc_fd, const char *path)
 	};
 	long fd = syscall(SYS_openat2, proc_fd, path, &how, sizeof(how));
 
-	/* Filtered away: the instance is detached, or was checked to be procfs; nothing but sysctl entries is below sys/. */
+	/*
+	 * Filtered away: the instance is detached, or was checked to be procfs; nothing but sysctl entries is below
+	 * sys/.
+	 */
 	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
 		fd = openat(proc_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 	return fd < 0 ? -errno : (int)fd;

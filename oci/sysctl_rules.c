@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/sysctl_rules.c — which sysctls belong to a container: those of a namespace it has for itself or shares with its pod, and none of
- * the host's. In: linux.sysctl and linux.namespaces; out: yes or an error that says which namespace is missing.
+ * oci/sysctl_rules.c — which sysctls belong to a container: those of a namespace it has for itself or shares with its
+ * pod, and none of the host's. In: linux.sysctl and linux.namespaces; out: yes or an error that says which namespace
+ * is missing.
  */
 #include <errno.h>
 #include <limits.h>
@@ -16,8 +17,8 @@
 #include "oci/validate.h"
 
 /*
- * Keys as paths; "*" ends a prefix. ipc_namespaces(7), uts_namespaces(7), network_namespaces(7), user_namespaces(7). kernel/hostname is
- * not among them: the spec has a field of its own for it, and the two could differ.
+ * Keys as paths; "*" ends a prefix. ipc_namespaces(7), uts_namespaces(7), network_namespaces(7), user_namespaces(7).
+ * kernel/hostname is not among them: the spec has a field of its own for it, and the two could differ.
  */
 static const struct {
 	const char *key;
@@ -91,11 +92,12 @@ static int check_key(const struct oci_spec *s, const char *key, struct hk_err *e
 		if (!is_match(rules[i].key, path))
 			continue;
 		if (!s->ns[rules[i].ns].is_set)
-			return hk_fail_text(err, HK_INVALID, EINVAL, "linux.sysctl[\"%.100s\"]: needs the %s namespace", key,
-			    oci_ns_word((int)rules[i].ns));
+			return hk_fail_text(err, HK_INVALID, EINVAL, "linux.sysctl[\"%.100s\"]: needs the %s namespace",
+			    key, oci_ns_word((int)rules[i].ns));
 		return rules[i].ns == OCI_NS_NET ? check_net(s, key, err) : 0;
 	}
-	return hk_fail_text(err, HK_INVALID, EINVAL, "linux.sysctl[\"%.100s\"]: not in a namespace of the container", key);
+	return hk_fail_text(
+	    err, HK_INVALID, EINVAL, "linux.sysctl[\"%.100s\"]: not in a namespace of the container", key);
 }
 
 int oci_validate_sysctl(const struct oci_spec *s, struct hk_err *err)

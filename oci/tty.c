@@ -2,9 +2,9 @@
 /*
  * oci/tty.c — a terminal from the container's own devpts.
  *
- * The other end is taken with TIOCGPTPEER from the master that we hold, never by the name /dev/pts/N, which a neighbour sharing /dev
- * could swap for a file of procfs and have it bound on /dev/console, writable, before the masks (CVE-2025-52565). The ptmx itself is
- * opened only after its descriptor has proved to be one.
+ * The other end is taken with TIOCGPTPEER from the master that we hold, never by the name /dev/pts/N, which a neighbour
+ * sharing /dev could swap for a file of procfs and have it bound on /dev/console, writable, before the masks
+ * (CVE-2025-52565). The ptmx itself is opened only after its descriptor has proved to be one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,7 @@
 
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
+#include "oci/base/fd.h"
 #include "oci/files.h"
 #include "oci/mount_fs.h"
 #include "oci/path.h"
@@ -34,20 +35,39 @@ static bool is_on_devpts(int fd)
 	return fstatfs(fd, &sfs) == 0 && sfs.f_type == DEVPTS_SUPER_MAGIC;
 }
 
-/* The ptmx of the devpts at /dev/pts: char 5:2 on a file system of that kind. */
-static int open_ptmx(int procfd, int rootfd, int *ret_fd)
+static int check_ptmx(int fd)
 {
-	hk_autofd fd = -1;
 	struct stat st;
-	int r = oci_path_open_in(rootfd, "/dev/pts/ptmx", O_PATH | O_NOFOLLOW, &fd);
 
-	if (r < 0)
-		return r;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (!is_on_devpts(fd) || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(5, 2))
-		return -ENOTTY;
-	return oci_path_reopen(procfd, fd, O_RDWR | O_NOCTTY, ret_fd);
+	return is_on_devpts(fd) && S_ISCHR(st.st_mode) && st.st_rdev == makedev(5, 2) ? 0 : -ENOTTY;
+}
+
+/*
+ * The ptmx of the devpts at /dev/pts: char 5:2 on a file system of that kind. Without a procfs of our own (exec: the
+ * container's cannot be trusted with a descriptor's name) it is opened by name again, without waiting, and checked again.
+ */
+static int open_ptmx(int procfd, int rootfd, int *ret_fd)
+{
+	hk_autofd fd = -1, real = -1;
+	int r = oci_path_open_in(rootfd, "/dev/pts/ptmx", O_PATH | O_NOFOLLOW, &fd);
+
+	if (r >= 0)
+		r = check_ptmx(fd);
+	if (r < 0)
+		return r;
+	if (procfd >= 0)
+		return oci_path_reopen(procfd, fd, O_RDWR | O_NOCTTY, ret_fd);
+	r = oci_path_open_in(rootfd, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK, &real);
+	if (r >= 0)
+		r = check_ptmx(real);
+	if (r >= 0)
+		r = hk_set_nonblock(real, false);
+	if (r < 0)
+		return r;
+	*ret_fd = hk_take_fd(&real);
+	return 0;
 }
 
 static int open_pair(int procfd, int rootfd, int *ret_master, int *ret_slave, struct hk_err *err)
@@ -120,7 +140,10 @@ int oci_console_create(struct oci_setup *s, struct hk_err *err)
 		if (ioctl(master, TIOCSWINSZ, &ws) < 0)
 			return hk_fail(err, HK_INTERNAL, errno, "set the terminal's size");
 	}
-	/* The user alone: devpts has set the group (gid=5, tty). An id without a mapping is told when it is taken on. */
+	/*
+	 * The user alone: devpts has set the group (gid=5, tty). An id without a mapping is told when it is taken
+	 * on.
+	 */
 	if (p->uid != 0 && fchown(slave, p->uid, (gid_t)-1) < 0 && errno != EINVAL)
 		return hk_fail(err, HK_INTERNAL, errno, "give the terminal to user %u", p->uid);
 	r = open_console_point(s->rootfs_fd, &dst);

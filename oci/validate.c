@@ -49,7 +49,8 @@ static int check_env(const struct oci_process *p, struct hk_err *err)
 		const char *eq = strchr(p->env.v[i], '=');
 
 		if (!eq || eq == p->env.v[i])
-			return hk_fail_text(err, HK_INVALID, EINVAL, "process.env[%zu]: \"%.100s\" is not NAME=VALUE", i, p->env.v[i]);
+			return hk_fail_text(
+			    err, HK_INVALID, EINVAL, "process.env[%zu]: \"%.100s\" is not NAME=VALUE", i, p->env.v[i]);
 	}
 	return 0;
 }
@@ -64,7 +65,8 @@ static int check_scheduler(const struct oci_scheduler *s, struct hk_err *err)
 	if (s->nice < -20 || s->nice > 19)
 		return hk_fail_text(err, HK_INVALID, EINVAL, "process.scheduler.nice: %d is not in -20..19", s->nice);
 	if (is_realtime ? s->priority < 1 || s->priority > 99 : s->priority != 0)
-		return hk_fail_text(err, HK_INVALID, EINVAL, "process.scheduler.priority: %d is not in %s of this policy", s->priority,
+		return hk_fail_text(err, HK_INVALID, EINVAL,
+		    "process.scheduler.priority: %d is not in %s of this policy", s->priority,
 		    is_realtime ? "1..99" : "0..0");
 	if (!is_deadline && (s->runtime || s->deadline || s->period))
 		return fail(err, "process.scheduler: runtime, deadline and period are for SCHED_DEADLINE");
@@ -98,7 +100,8 @@ static int check_rdt(const struct oci_intel_rdt *rdt, struct hk_err *err)
 	if (!id || strcmp(id, "/") == 0)
 		return 0;
 	if (strcmp(id, ".") == 0 || strcmp(id, "..") == 0 || strpbrk(id, "/\n") || strlen(id) > NAME_MAX)
-		return hk_fail_text(err, HK_INVALID, EINVAL, "linux.intelRdt.closID: \"%.100s\" is not a directory's name", id);
+		return hk_fail_text(
+		    err, HK_INVALID, EINVAL, "linux.intelRdt.closID: \"%.100s\" is not a directory's name", id);
 	return 0;
 }
 
@@ -125,7 +128,8 @@ static int check_cgroups_path(const struct oci_spec *s, struct hk_err *err)
 	for (const char *p = s->cgroups_path; p && *p; p += strcspn(p, "/")) {
 		p += strspn(p, "/");
 		if (strcspn(p, "/") == 2 && p[0] == '.' && p[1] == '.')
-			return hk_fail_text(err, HK_INVALID, EINVAL, "linux.cgroupsPath: \"%.200s\" contains \"..\"", s->cgroups_path);
+			return hk_fail_text(
+			    err, HK_INVALID, EINVAL, "linux.cgroupsPath: \"%.200s\" contains \"..\"", s->cgroups_path);
 	}
 	return 0;
 }

@@ -55,15 +55,23 @@ static bool is_procfs_root(const char *path)
 	struct statfs fs;
 	struct stat st;
 
-	return path && path[0] == '/' && statfs(path, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC && stat(path, &st) == 0 &&
-	    st.st_ino == PROC_ROOT_INO;
+	return path && path[0] == '/' && statfs(path, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC &&
+	       stat(path, &st) == 0 && st.st_ino == PROC_ROOT_INO;
 }
 
 int oci_mount_check_proc(const char *destination, const struct oci_mount *m, struct hk_err *err)
 {
 	static const char *const allowed[] = {
-		"cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "sys/crypto/fips_enabled",
-		"sys/kernel/ns_last_pid", "uptime",
+		"cpuinfo",
+		"diskstats",
+		"loadavg",
+		"meminfo",
+		"slabinfo",
+		"stat",
+		"swaps",
+		"sys/crypto/fips_enabled",
+		"sys/kernel/ns_last_pid",
+		"uptime",
 	};
 	char path[PATH_MAX];
 	const char *below;
@@ -87,8 +95,12 @@ int oci_mount_check_proc(const char *destination, const struct oci_mount *m, str
 	return hk_fail_text(err, HK_INVALID, EINVAL, "%.200s: inside /proc", path);
 }
 
-/* "idmap" without mappings means the container's own; mappings without it are a request all the same (CRI sends them so). */
-static int check_idmap(const struct oci_spec *s, const struct oci_mount *m, const struct oci_mount_flags *f, struct hk_err *err)
+/*
+ * "idmap" without mappings means the container's own; mappings without it are a request all the same (CRI sends them
+ * so).
+ */
+static int check_idmap(
+    const struct oci_spec *s, const struct oci_mount *m, const struct oci_mount_flags *f, struct hk_err *err)
 {
 	if ((m->uid_mappings.n > 0) != (m->gid_mappings.n > 0))
 		return hk_fail_text(err, HK_INVALID, EINVAL, "uidMappings and gidMappings need each other");
@@ -97,7 +109,8 @@ static int check_idmap(const struct oci_spec *s, const struct oci_mount *m, cons
 	return 0;
 }
 
-static int check_mount(const struct oci_spec *s, const struct oci_mount *m, struct hk_arena *scratch, struct hk_err *err)
+static int check_mount(
+    const struct oci_spec *s, const struct oci_mount *m, struct hk_arena *scratch, struct hk_err *err)
 {
 	struct oci_mount_flags flags;
 	char path[PATH_MAX];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/validate_ns.c — namespaces and what depends on them: id mappings, the process's ids, time offsets, host and domain name,
- * network devices. Some are rules of the kernel told early, with the member's name in place of an EINVAL.
+ * oci/validate_ns.c — namespaces and what depends on them: id mappings, the process's ids, time offsets, host and
+ * domain name, network devices. Some are rules of the kernel told early, with the member's name in place of an
+ * EINVAL.
  */
 #include <errno.h>
 #include <string.h>
@@ -27,14 +28,16 @@ static bool is_overlap(uint32_t a, uint32_t a_size, uint32_t b, uint32_t b_size)
 static int check_maps(const struct oci_idmaps *maps, const char *name, struct hk_err *err)
 {
 	if (maps->n > MAX_MAPS)
-		return hk_fail_text(err, HK_INVALID, EINVAL, "linux.%s: %zu mappings, the kernel takes %d", name, maps->n, MAX_MAPS);
+		return hk_fail_text(
+		    err, HK_INVALID, EINVAL, "linux.%s: %zu mappings, the kernel takes %d", name, maps->n, MAX_MAPS);
 	for (size_t i = 0; i < maps->n; i++) {
 		for (size_t j = 0; j < i; j++) {
 			const struct oci_idmap *a = &maps->v[i], *b = &maps->v[j];
 
 			if (is_overlap(a->container_id, a->size, b->container_id, b->size) ||
 			    is_overlap(a->host_id, a->size, b->host_id, b->size))
-				return hk_fail_text(err, HK_INVALID, EINVAL, "linux.%s[%zu]: overlaps with [%zu]", name, i, j);
+				return hk_fail_text(
+				    err, HK_INVALID, EINVAL, "linux.%s[%zu]: overlaps with [%zu]", name, i, j);
 		}
 	}
 	return 0;
@@ -61,18 +64,24 @@ static int check_process_ids(const struct oci_spec *s, struct hk_err *err)
 	if (!s->has_process)
 		return 0;
 	if (!is_mapped(&s->uid_mappings, p->uid))
-		return hk_fail_text(err, HK_INVALID, EINVAL, "process.user.uid: %u is not in linux.uidMappings", p->uid);
+		return hk_fail_text(
+		    err, HK_INVALID, EINVAL, "process.user.uid: %u is not in linux.uidMappings", p->uid);
 	if (!is_mapped(&s->gid_mappings, p->gid))
-		return hk_fail_text(err, HK_INVALID, EINVAL, "process.user.gid: %u is not in linux.gidMappings", p->gid);
+		return hk_fail_text(
+		    err, HK_INVALID, EINVAL, "process.user.gid: %u is not in linux.gidMappings", p->gid);
 	for (size_t i = 0; i < p->n_additional_gids; i++) {
 		if (!is_mapped(&s->gid_mappings, p->additional_gids[i]))
 			return hk_fail_text(err, HK_INVALID, EINVAL,
-			    "process.user.additionalGids[%zu]: %u is not in linux.gidMappings", i, p->additional_gids[i]);
+			    "process.user.additionalGids[%zu]: %u is not in linux.gidMappings", i,
+			    p->additional_gids[i]);
 	}
 	return 0;
 }
 
-/* CRI sends the mappings with the path of the pod's user namespace too: they must be that namespace's, which the join shows. */
+/*
+ * CRI sends the mappings with the path of the pod's user namespace too: they must be that namespace's, which the join
+ * shows.
+ */
 static int check_userns(const struct oci_spec *s, struct hk_err *err)
 {
 	const struct oci_namespace *user = &s->ns[OCI_NS_USER];
@@ -115,7 +124,7 @@ static bool is_host_net(const char *path)
 
 	/* A path that cannot be opened is told when it is joined. */
 	return stat(path, &theirs) == 0 && stat("/proc/self/ns/net", &ours) == 0 && theirs.st_dev == ours.st_dev &&
-	    theirs.st_ino == ours.st_ino;
+	       theirs.st_ino == ours.st_ino;
 }
 
 static int check_net_devices(const struct oci_spec *s, struct hk_err *err)
@@ -134,7 +143,8 @@ static int check_net_devices(const struct oci_spec *s, struct hk_err *err)
 
 			if (strcmp(a->name ? a->name : a->host_name, b->name ? b->name : b->host_name) == 0)
 				return hk_fail_text(err, HK_INVALID, EINVAL,
-				    "linux.netDevices[\"%s\"]: the same name in the container as \"%s\"", a->host_name, b->host_name);
+				    "linux.netDevices[\"%s\"]: the same name in the container as \"%s\"", a->host_name,
+				    b->host_name);
 		}
 	}
 	return 0;
@@ -153,7 +163,8 @@ static int check_names(const struct oci_spec *s, struct hk_err *err)
 		if (!s->ns[OCI_NS_UTS].is_set)
 			return hk_fail_text(err, HK_INVALID, EINVAL, "%s: needs the uts namespace", names[i].member);
 		if (strlen(names[i].value) > UTS_NAME_MAX)
-			return hk_fail_text(err, HK_INVALID, EINVAL, "%s: longer than %d bytes", names[i].member, UTS_NAME_MAX);
+			return hk_fail_text(
+			    err, HK_INVALID, EINVAL, "%s: longer than %d bytes", names[i].member, UTS_NAME_MAX);
 	}
 	return 0;
 }

@@ -11,6 +11,7 @@
 #define TTRPC_SERVICE_EVENTS "containerd.services.events.ttrpc.v1.Events"
 
 #define TYPE_RUNC_OPTIONS "containerd.runc.v1.Options"
+#define TYPE_LINUX_CREATE_OPTIONS "containerd.linux.runc.CreateOptions"
 #define TYPE_RUNC_CHECKPOINT "containerd.runc.v1.CheckpointOptions"
 #define TYPE_RUNC_PROCESS_DETAILS "containerd.runc.v1.ProcessDetails"
 #define TYPE_RUNTIME_OPTIONS "runtimeoptions.v1.Options"

@@ -242,6 +242,33 @@ static int decode_runc(struct rt_options *o, const uint8_t *value, size_t len, s
 	return r;
 }
 
+static int from_linux_create(struct rt_options *o, const Husk__Options__LinuxCreateOptions *m)
+{
+	o->no_pivot_root = m->no_pivot_root;
+	o->no_new_keyring = m->no_new_keyring;
+	o->io_uid = m->io_uid;
+	o->io_gid = m->io_gid;
+	if (dup_string(&o->shim_cgroup, m->shim_cgroup) < 0 || dup_string(&o->criu_image_path, m->criu_image_path) < 0 ||
+	    dup_string(&o->criu_work_path, m->criu_work_path) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static int decode_linux_create(struct rt_options *o, const uint8_t *value, size_t len, struct rt_options_reason *ret_reason)
+{
+	Husk__Options__LinuxCreateOptions *m =
+	    (void *)ttrpc_unpack(&husk__options__linux_create_options__descriptor, value, len);
+	int r;
+
+	if (!m) {
+		(void)snprintf(ret_reason->text, sizeof(ret_reason->text), "not a %s message", TYPE_LINUX_CREATE_OPTIONS);
+		return -EBADMSG;
+	}
+	r = from_linux_create(o, m);
+	protobuf_c_message_free_unpacked(&m->base, NULL);
+	return r;
+}
+
 static int decode_runtime(struct rt_options *o, const uint8_t *value, size_t len, struct rt_options_reason *ret_reason)
 {
 	Husk__Options__RuntimeOptions *m =
@@ -277,6 +304,8 @@ int rt_options_decode(struct rt_options *ret, const char *type_url, const uint8_
 		r = 0;
 	} else if (strcmp(name, TYPE_RUNC_OPTIONS) == 0) {
 		r = decode_runc(&o, value, len, ret_reason);
+	} else if (strcmp(name, TYPE_LINUX_CREATE_OPTIONS) == 0) {
+		r = decode_linux_create(&o, value, len, ret_reason);
 	} else if (strcmp(name, TYPE_RUNTIME_OPTIONS) == 0 || strcmp(name, TYPE_CRI_RUNTIME_OPTIONS) == 0) {
 		r = decode_runtime(&o, value, len, ret_reason);
 	} else {

@@ -29,7 +29,7 @@ static void watch_idle(struct shim_life *l)
 {
 	l->n_idle = 0;
 	if (is_empty(l) && !l->is_ending)
-		hk_timer_set(l->loop, &l->idle, IDLE_LOOK_MS);
+		hk_timer_set(l->loop, &l->idle, l->idle_look_ms ? l->idle_look_ms : IDLE_LOOK_MS);
 	else
 		hk_timer_cancel(&l->idle);
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "oci/base/loop.h"
@@ -20,6 +21,7 @@ struct shim_life {
 	struct shim_events *events;
 	struct shim_listener *listener;
 	const char *bundle; /* of the first container, "" = unknown */
+	uint64_t idle_look_ms; /* 0 = the default of a minute */
 	char socket[SHIM_SOCKET_PATH_MAX];
 	dev_t socket_dev; /* of our own socket file: a path may be somebody else's by the time we end */
 	ino_t socket_ino;

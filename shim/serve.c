@@ -31,6 +31,8 @@
 #include "shim/spawn.h"
 #include "shim/task.h"
 
+enum { BIG_BLOCK = 64 << 10 };
+
 struct server {
 	const struct shim_flags *flags;
 	struct hk_loop loop;
@@ -119,16 +121,25 @@ static void on_signal(void *owner, uint32_t events)
 	}
 }
 
+/*
+ * Whatever the daemon ignored when it started us would be ignored by every container too (execve keeps it): all dispositions are the default
+ * here, and what must not end us is blocked instead. A child clears its mask before execve.
+ */
 static int init_signals(struct server *s)
 {
-	sigset_t set;
+	sigset_t set, blocked;
 
+	for (int sig = 1; sig < SIGSYS + 1; sig++)
+		(void)signal(sig, SIG_DFL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGUSR1);
-	if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
+	blocked = set;
+	sigaddset(&blocked, SIGPIPE);
+	sigaddset(&blocked, SIGHUP);
+	if (sigprocmask(SIG_SETMASK, &blocked, NULL) < 0)
 		return -errno;
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)
@@ -149,9 +160,13 @@ static int harden(struct hk_err *err)
 		return hk_fail(err, HK_INTERNAL, errno, "become non-dumpable");
 	/* execveat named us after a file descriptor. */
 	(void)prctl(PR_SET_NAME, "husk-shim", 0, 0, 0);
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGHUP, SIG_IGN);
 	(void)umask(0);
+	/*
+	 * A request of 4 MiB must not stay with us: what is large is mapped and goes back when freed. (glibc would move the threshold up to
+	 * the first such block, and keep the next ones.)
+	 */
+	(void)mallopt(M_MMAP_THRESHOLD, BIG_BLOCK);
+	(void)mallopt(M_TRIM_THRESHOLD, BIG_BLOCK);
 	return 0;
 }
 

@@ -263,8 +263,9 @@ class HuskOnlyTest(CtrTest):
             with open("/proc/self/mountinfo", encoding="utf-8") as f:
                 return len([d for d in os.listdir("/proc") if d.isdigit()]), len(f.readlines())
         before = counts()
-        events = subprocess.Popen(["ctr", "-a", self.daemon.address, "events"], stdout=subprocess.PIPE, text=True)
-        self.addCleanup(events.stdout.close)
+        log = f"{self.daemon.dir}/events"
+        with open(log, "w", encoding="utf-8") as f:
+            events = subprocess.Popen(["ctr", "-a", self.daemon.address, "events"], stdout=f)
         self.addCleanup(events.wait)
         self.addCleanup(events.terminate)
         time.sleep(0.3)
@@ -274,7 +275,9 @@ class HuskOnlyTest(CtrTest):
         time.sleep(0.5)
         events.terminate()
         exits = {}
-        for line in events.stdout.read().splitlines():
+        with open(log, encoding="utf-8") as f:
+            lines = f.read().splitlines()
+        for line in lines:
             topic, _, body = line.partition("{")
             if "/tasks/" in topic:
                 cid = json.loads("{" + body)["container_id"]

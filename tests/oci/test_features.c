@@ -75,23 +75,41 @@ static bool has_word(const struct oci_json *array, const char *word)
 static void test_content(void **state)
 {
 	static const char *const words[][2] = {
-		{ "hooks", "prestart" }, { "hooks", "createRuntime" }, { "hooks", "createContainer" }, { "hooks", "startContainer" },
-		{ "hooks", "poststart" }, { "hooks", "poststop" },
-		{ "mountOptions", "rro" }, { "mountOptions", "idmap" }, { "mountOptions", "ridmap" }, { "mountOptions", "rbind" },
-		{ "linux.namespaces", "user" }, { "linux.namespaces", "time" }, { "linux.namespaces", "cgroup" },
-		{ "linux.capabilities", "CAP_CHOWN" }, { "linux.capabilities", "CAP_CHECKPOINT_RESTORE" },
-		{ "linux.seccomp.actions", "SCMP_ACT_ALLOW" }, { "linux.seccomp.actions", "SCMP_ACT_KILL_PROCESS" },
-		{ "linux.seccomp.operators", "SCMP_CMP_MASKED_EQ" }, { "linux.seccomp.archs", "SCMP_ARCH_X86_64" },
+		{ "hooks", "prestart" },
+		{ "hooks", "createRuntime" },
+		{ "hooks", "createContainer" },
+		{ "hooks", "startContainer" },
+		{ "hooks", "poststart" },
+		{ "hooks", "poststop" },
+		{ "mountOptions", "rro" },
+		{ "mountOptions", "idmap" },
+		{ "mountOptions", "ridmap" },
+		{ "mountOptions", "rbind" },
+		{ "linux.namespaces", "user" },
+		{ "linux.namespaces", "time" },
+		{ "linux.namespaces", "cgroup" },
+		{ "linux.capabilities", "CAP_CHOWN" },
+		{ "linux.capabilities", "CAP_CHECKPOINT_RESTORE" },
+		{ "linux.seccomp.actions", "SCMP_ACT_ALLOW" },
+		{ "linux.seccomp.actions", "SCMP_ACT_KILL_PROCESS" },
+		{ "linux.seccomp.operators", "SCMP_CMP_MASKED_EQ" },
+		{ "linux.seccomp.archs", "SCMP_ARCH_X86_64" },
 		{ "linux.seccomp.knownFlags", "SECCOMP_FILTER_FLAG_SPEC_ALLOW" },
-		{ "linux.memoryPolicy.modes", "MPOL_BIND" }, { "linux.memoryPolicy.flags", "MPOL_F_STATIC_NODES" },
+		{ "linux.memoryPolicy.modes", "MPOL_BIND" },
+		{ "linux.memoryPolicy.flags", "MPOL_F_STATIC_NODES" },
 	};
 	static const struct {
 		const char *path;
 		bool value;
 	} bools[] = {
-		{ "linux.cgroup.v1", true }, { "linux.cgroup.v2", true }, { "linux.cgroup.systemd", false },
-		{ "linux.seccomp.enabled", true }, { "linux.apparmor.enabled", true }, { "linux.selinux.enabled", true },
-		{ "linux.intelRdt.enabled", false }, { "linux.netDevices.enabled", false },
+		{ "linux.cgroup.v1", true },
+		{ "linux.cgroup.v2", true },
+		{ "linux.cgroup.systemd", false },
+		{ "linux.seccomp.enabled", true },
+		{ "linux.apparmor.enabled", true },
+		{ "linux.selinux.enabled", true },
+		{ "linux.intelRdt.enabled", false },
+		{ "linux.netDevices.enabled", false },
 	};
 	const struct document *d = *state;
 
@@ -137,12 +155,14 @@ static void test_words_are_known(void **state)
 	check_words(d, "hooks", HEAD "\"hooks\":{\"%s\":[{\"path\":\"/x\"}]}}");
 	check_words(d, "linux.namespaces", HEAD "\"linux\":{\"namespaces\":[{\"type\":\"%s\"}]}}");
 	check_words(d, "linux.seccomp.actions", SECCOMP "\"syscalls\":[{\"names\":[\"x\"],\"action\":\"%s\"}]}}}");
-	check_words(d, "linux.seccomp.operators", SECCOMP "\"syscalls\":[{\"names\":[\"x\"],\"action\":\"SCMP_ACT_ALLOW\","
-						  "\"args\":[{\"index\":0,\"value\":0,\"op\":\"%s\"}]}]}}}");
+	check_words(d, "linux.seccomp.operators",
+	    SECCOMP "\"syscalls\":[{\"names\":[\"x\"],\"action\":\"SCMP_ACT_ALLOW\","
+		    "\"args\":[{\"index\":0,\"value\":0,\"op\":\"%s\"}]}]}}}");
 	check_words(d, "linux.seccomp.archs", SECCOMP "\"architectures\":[\"%s\"]}}}");
 	check_words(d, "linux.seccomp.knownFlags", SECCOMP "\"flags\":[\"%s\"]}}}");
 	check_words(d, "linux.memoryPolicy.modes", HEAD "\"linux\":{\"memoryPolicy\":{\"mode\":\"%s\"}}}");
-	check_words(d, "linux.memoryPolicy.flags", HEAD "\"linux\":{\"memoryPolicy\":{\"mode\":\"MPOL_BIND\",\"flags\":[\"%s\"]}}}");
+	check_words(d, "linux.memoryPolicy.flags",
+	    HEAD "\"linux\":{\"memoryPolicy\":{\"mode\":\"MPOL_BIND\",\"flags\":[\"%s\"]}}}");
 }
 
 static void test_supported_flags_are_known(void **state)
@@ -169,8 +189,8 @@ static void test_capabilities(void **state)
 		struct oci_spec *s;
 		uint64_t bits;
 
-		(void)snprintf(text, sizeof(text), HEAD "\"process\":{\"cwd\":\"/\",\"capabilities\":{\"bounding\":[\"%.*s\"]}}}",
-		    (int)v->n, v->text);
+		(void)snprintf(text, sizeof(text),
+		    HEAD "\"process\":{\"cwd\":\"/\",\"capabilities\":{\"bounding\":[\"%.*s\"]}}}", (int)v->n, v->text);
 		s = parse_ok(text);
 		bits = s->process.caps[OCI_CAP_BOUNDING];
 		assert_int_equal(bits & (bits - 1), 0);

@@ -34,7 +34,9 @@ static const struct oci_json *parse_ok(const char *text, struct hk_arena *arena)
 static void test_tree(void **state)
 {
 	hk_auto(hk_arena_done) struct hk_arena arena = { 0 };
-	const struct oci_json *root = parse_ok(" {\"a\":[1,\"x\\u0041\\n\",true,null,{}],\"b\":{\"c\":\"d\"}} \n\t", &arena), *v;
+	const struct oci_json *root = parse_ok(
+				  " {\"a\":[1,\"x\\u0041\\n\",true,null,{}],\"b\":{\"c\":\"d\"}} \n\t", &arena),
+			      *v;
 
 	(void)state;
 	assert_int_equal(root->type, OCI_JSON_OBJECT);
@@ -83,7 +85,8 @@ static void test_numbers(void **state)
 		{ "9223372036854775808", 0, UINT64_C(9223372036854775808), -ERANGE, 0 },
 		{ "-9223372036854775808", -ERANGE, 0, 0, INT64_MIN },
 		{ "-9223372036854775809", -ERANGE, 0, -ERANGE, 0 },
-		{ "9007199254740993", 0, UINT64_C(9007199254740993), 0, INT64_C(9007199254740993) }, /* no double has it */
+		{ "9007199254740993", 0, UINT64_C(9007199254740993), 0,
+		    INT64_C(9007199254740993) }, /* no double has it */
 		{ "1.0", -EINVAL, 0, -EINVAL, 0 },
 		{ "1e3", -EINVAL, 0, -EINVAL, 0 },
 		{ "-1.5", -EINVAL, 0, -EINVAL, 0 },
@@ -115,27 +118,21 @@ static void test_syntax_errors(void **state)
 	static const struct {
 		const char *text, *error;
 	} cases[] = {
-		{ "", "JSON line 1 column 1: premature EOF" },
-		{ "   \n", "JSON line 2 column 1: premature EOF" },
+		{ "", "JSON line 1 column 1: premature EOF" }, { "   \n", "JSON line 2 column 1: premature EOF" },
 		{ "[]", "JSON line 1 column 2: expected an object" },
 		{ "\"x\"", "JSON line 1 column 4: expected an object" },
-		{ "{} {}", "JSON line 1 column 5: trailing garbage" },
-		{ "{}x", "JSON line 1 column " },
-		{ "{\"a\":1,}", "JSON line 1 column " },
-		{ "{\"a\" 1}", "JSON line 1 column " },
-		{ "{\n \"a\": tru\n}", "JSON line 2 column " },
-		{ "{\"a\":01}", "JSON line 1 column " },
-		{ "{\"a\":\"\x01\"}", "JSON line 1 column " },
-		{ "{\"a\":\"\\x\"}", "JSON line 1 column " },
-		{ "{\"a\":1", "JSON line 1 column 7: premature EOF" },
-		{ "{/* no comments */}", "JSON line 1 column " },
+		{ "{} {}", "JSON line 1 column 5: trailing garbage" }, { "{}x", "JSON line 1 column " },
+		{ "{\"a\":1,}", "JSON line 1 column " }, { "{\"a\" 1}", "JSON line 1 column " },
+		{ "{\n \"a\": tru\n}", "JSON line 2 column " }, { "{\"a\":01}", "JSON line 1 column " },
+		{ "{\"a\":\"\x01\"}", "JSON line 1 column " }, { "{\"a\":\"\\x\"}", "JSON line 1 column " },
+		{ "{\"a\":1", "JSON line 1 column 7: premature EOF" }, { "{/* no comments */}", "JSON line 1 column " },
 		{ "{\"a\":\"\xff\"}", "JSON line 1 column 7: invalid UTF-8" },
-		{ "{\"a\":\n\"\xc0\x80\"}", "JSON line 2 column 2: invalid UTF-8" },         /* overlong NUL */
-		{ "{\"a\":\"\xed\xa0\x80\"}", "JSON line 1 column 7: invalid UTF-8" },       /* surrogate */
-		{ "{\"a\":\"\xf4\x90\x80\x80\"}", "JSON line 1 column 7: invalid UTF-8" },   /* > U+10FFFF */
-		{ "{\"a\":\"\xf0\x8f\xbf\xbf\"}", "JSON line 1 column 7: invalid UTF-8" },   /* overlong */
-		{ "{\"a\":\"\xe2\x82\"}", "JSON line 1 column 7: invalid UTF-8" },           /* cut short */
-		{ "\xef\xbb\xbf{}", "JSON line 1 column " },                                 /* byte order mark */
+		{ "{\"a\":\n\"\xc0\x80\"}", "JSON line 2 column 2: invalid UTF-8" },       /* overlong NUL */
+		{ "{\"a\":\"\xed\xa0\x80\"}", "JSON line 1 column 7: invalid UTF-8" },     /* surrogate */
+		{ "{\"a\":\"\xf4\x90\x80\x80\"}", "JSON line 1 column 7: invalid UTF-8" }, /* > U+10FFFF */
+		{ "{\"a\":\"\xf0\x8f\xbf\xbf\"}", "JSON line 1 column 7: invalid UTF-8" }, /* overlong */
+		{ "{\"a\":\"\xe2\x82\"}", "JSON line 1 column 7: invalid UTF-8" },         /* cut short */
+		{ "\xef\xbb\xbf{}", "JSON line 1 column " },                               /* byte order mark */
 	};
 
 	(void)state;

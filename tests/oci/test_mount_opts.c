@@ -33,7 +33,8 @@ static struct oci_strv split(struct hk_arena *arena, const char *words)
 	return v;
 }
 
-static int parse(struct hk_arena *arena, const char *type, const char *words, struct oci_mount_flags *ret, struct hk_err *err)
+static int parse(
+    struct hk_arena *arena, const char *type, const char *words, struct oci_mount_flags *ret, struct hk_err *err)
 {
 	struct oci_strv v = split(arena, words);
 
@@ -124,7 +125,8 @@ static const struct flag_case sequences[] = {
 	{ "strictatime|nostrictatime", 0, A(_ATIME), 0, 0, 0, ATIMES },
 	{ "noatime|nostrictatime", A(NOATIME), A(_ATIME), 0, 0, MS_NOATIME, ATIMES_BUT(MS_NOATIME) },
 	{ "relatime|norelatime", 0, A(_ATIME), 0, 0, MS_RELATIME, ATIMES_BUT(MS_RELATIME) },
-	{ "noatime|nodiratime", A(NOATIME) | A(NODIRATIME), A(_ATIME), 0, 0, MS_NOATIME | MS_NODIRATIME, ATIMES_BUT(MS_NOATIME) },
+	{ "noatime|nodiratime", A(NOATIME) | A(NODIRATIME), A(_ATIME), 0, 0, MS_NOATIME | MS_NODIRATIME,
+	    ATIMES_BUT(MS_NOATIME) },
 	{ "rnoatime|rstrictatime", 0, 0, A(STRICTATIME), A(_ATIME), 0, 0 },
 	{ "rro|ro|rrw", A(RDONLY), 0, 0, A(RDONLY), MS_RDONLY, 0 },
 	{ "sync|async", 0, 0, 0, 0, 0, MS_SYNCHRONOUS },
@@ -142,7 +144,8 @@ static void check_flags(const struct flag_case *c)
 
 	if (parse(&arena, "tmpfs", c->words, &f, &err) < 0)
 		fail_msg("%s: %s", c->words, err.text);
-	if (f.attr_set != c->set || f.attr_clr != c->clr || f.rec_attr_set != c->rec_set || f.rec_attr_clr != c->rec_clr)
+	if (f.attr_set != c->set || f.attr_clr != c->clr || f.rec_attr_set != c->rec_set ||
+	    f.rec_attr_clr != c->rec_clr)
 		fail_msg("%s: attributes %#lx %#lx, recursive %#lx %#lx", c->words, (unsigned long)f.attr_set,
 		    (unsigned long)f.attr_clr, (unsigned long)f.rec_attr_set, (unsigned long)f.rec_attr_clr);
 	if (f.ms_set != c->ms_set || f.ms_clr != c->ms_clr)
@@ -241,7 +244,8 @@ static void test_data(void **state)
 	struct oci_mount_flags f;
 
 	(void)state;
-	assert_int_equal(parse(&arena, "tmpfs", "nosuid|mode=755|acl|size=65536k|x-remark|X-mount.mkdir=1|ro=1|RO", &f, NULL), 0);
+	assert_int_equal(
+	    parse(&arena, "tmpfs", "nosuid|mode=755|acl|size=65536k|x-remark|X-mount.mkdir=1|ro=1|RO", &f, NULL), 0);
 	assert_int_equal(f.data.n, 5);
 	assert_string_equal(f.data.v[1], "acl");
 	assert_null(f.data.v[5]);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whole documents as runc and containerd write them, every member once, cut-off documents, and the three smaller documents. */
+/*
+ * Whole documents as runc and containerd write them, every member once, cut-off documents, and the three smaller
+ * documents.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -108,13 +111,19 @@ static void test_cri_container(void **state)
 static void test_process_members(void **state)
 {
 	struct oci_spec *s = parse_ok(DOC_PROCESS(
-	    "\"consoleSize\":{\"height\":24,\"width\":80},\"user\":{\"uid\":4294967294,\"gid\":7,\"umask\":63,\"username\":\"x\"},"
-	    "\"env\":[],\"capabilities\":{\"bounding\":[\"CAP_CHOWN\",\"CAP_FROM_THE_FUTURE\",\"cap_kill\",\"CHOWN\",\"3\",\"CAP_BPF\"],"
+	    "\"consoleSize\":{\"height\":24,\"width\":80},\"user\":{\"uid\":4294967294,\"gid\":7,\"umask\":63,"
+	    "\"username\":\"x\"},"
+	    "\"env\":[],\"capabilities\":{\"bounding\":[\"CAP_CHOWN\",\"CAP_FROM_THE_FUTURE\",\"cap_kill\",\"CHOWN\","
+	    "\"3\",\"CAP_BPF\"],"
 	    "\"ambient\":null},\"rlimits\":[{\"type\":\"RLIMIT_CORE\",\"soft\":0,\"hard\":18446744073709551615},"
-	    "{\"type\":\"RLIMIT_RTTIME\",\"soft\":18446744073709551615,\"hard\":18446744073709551615}],\"oomScoreAdj\":-1000,"
-	    "\"scheduler\":{\"policy\":\"SCHED_DEADLINE\",\"flags\":[\"SCHED_FLAG_RECLAIM\",\"SCHED_FLAG_RESET_ON_FORK\"],"
-	    "\"runtime\":10,\"deadline\":20,\"period\":30},\"ioPriority\":{\"class\":\"IOPRIO_CLASS_BE\",\"priority\":4},"
-	    "\"execCPUAffinity\":{\"initial\":\"0-1\",\"final\":\"7\"},\"selinuxLabel\":\"a:b:c\",\"apparmorProfile\":\"\","
+	    "{\"type\":\"RLIMIT_RTTIME\",\"soft\":18446744073709551615,\"hard\":18446744073709551615}],\"oomScoreAdj\":"
+	    "-1000,"
+	    "\"scheduler\":{\"policy\":\"SCHED_DEADLINE\",\"flags\":[\"SCHED_FLAG_RECLAIM\",\"SCHED_FLAG_RESET_ON_"
+	    "FORK\"],"
+	    "\"runtime\":10,\"deadline\":20,\"period\":30},\"ioPriority\":{\"class\":\"IOPRIO_CLASS_BE\",\"priority\":"
+	    "4},"
+	    "\"execCPUAffinity\":{\"initial\":\"0-1\",\"final\":\"7\"},\"selinuxLabel\":\"a:b:c\",\"apparmorProfile\":"
+	    "\"\","
 	    "\"noNewPrivileges\":false,\"unknown\":{\"a\":[]}"));
 	const struct oci_process *p = &s->process;
 
@@ -129,7 +138,8 @@ static void test_process_members(void **state)
 	assert_true(p->rlimits[0].hard == RLIM_INFINITY && p->rlimits[0].soft == 0);
 	assert_int_equal(p->rlimits[1].resource, RLIMIT_RTTIME);
 	assert_int_equal(p->oom_score_adj, -1000);
-	assert_true(p->scheduler.is_set && p->scheduler.policy == 6 && p->scheduler.flags == 3 && p->scheduler.deadline == 20);
+	assert_true(
+	    p->scheduler.is_set && p->scheduler.policy == 6 && p->scheduler.flags == 3 && p->scheduler.deadline == 20);
 	assert_true(p->has_io_priority && p->io_priority_class == 2 && p->io_priority == 4);
 	assert_string_equal(p->exec_cpu_affinity_final, "7");
 	assert_string_equal(p->selinux_label, "a:b:c");
@@ -145,8 +155,10 @@ static void test_linux_members(void **state)
 	    "\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":65536}],"
 	    "\"gidMappings\":[{\"containerID\":0,\"hostID\":4294901759,\"size\":65536}],"
 	    "\"timeOffsets\":{\"monotonic\":{\"secs\":-5,\"nanosecs\":999999999},\"boottime\":{\"secs\":172800}},"
-	    "\"devices\":[{\"type\":\"u\",\"path\":\"/dev/x\",\"major\":10,\"minor\":229,\"fileMode\":8630,\"uid\":1,\"gid\":2},"
-	    "{\"type\":\"p\",\"path\":\"/run/p\"}],\"rootfsPropagation\":\"rslave\",\"cgroupsPath\":\"system.slice:cri:x\","
+	    "\"devices\":[{\"type\":\"u\",\"path\":\"/dev/"
+	    "x\",\"major\":10,\"minor\":229,\"fileMode\":8630,\"uid\":1,\"gid\":2},"
+	    "{\"type\":\"p\",\"path\":\"/run/"
+	    "p\"}],\"rootfsPropagation\":\"rslave\",\"cgroupsPath\":\"system.slice:cri:x\","
 	    "\"mountLabel\":\"l\",\"personality\":{\"domain\":\"LINUX32\",\"flags\":[\"X\"]},"
 	    "\"memoryPolicy\":{\"mode\":\"MPOL_BIND\",\"flags\":[\"MPOL_F_STATIC_NODES\"],\"nodes\":\"0-1\"},"
 	    "\"intelRdt\":{\"closID\":\"guaranteed\",\"schemata\":[\"L3:0=f\"],\"enableMonitoring\":true},"
@@ -165,7 +177,8 @@ static void test_linux_members(void **state)
 	assert_true(s->rootfs_propagation == OCI_PROP_SLAVE && s->rootfs_propagation_recursive);
 	assert_string_equal(s->cgroups_path, "system.slice:cri:x");
 	assert_true(s->has_personality && s->personality == 8);
-	assert_true(s->memory_policy.is_set && s->memory_policy.mode == MPOL_BIND && s->memory_policy.flags == MPOL_F_STATIC_NODES);
+	assert_true(s->memory_policy.is_set && s->memory_policy.mode == MPOL_BIND &&
+		    s->memory_policy.flags == MPOL_F_STATIC_NODES);
 	assert_true(s->intel_rdt.is_set && s->intel_rdt.enable_monitoring && s->intel_rdt.schemata.n == 1);
 	assert_int_equal(s->n_net_devices, 2);
 	assert_string_equal(s->net_devices[0].host_name, "eth0");
@@ -178,13 +191,18 @@ static void test_resources_members(void **state)
 {
 	hk_auto(hk_arena_done) struct hk_arena arena = { 0 };
 	static const char text[] =
-	    "{\"devices\":[{\"allow\":true,\"type\":\"c\",\"major\":1,\"minor\":-1,\"access\":\"mr\"},{\"allow\":true}],"
-	    "\"memory\":{\"limit\":-1,\"kernelTCP\":5,\"swappiness\":60,\"disableOOMKiller\":true,\"checkBeforeUpdate\":false},"
-	    "\"cpu\":{\"shares\":18446744073709551615,\"realtimeRuntime\":-1,\"idle\":1,\"cpus\":\"0-3,8\",\"mems\":\"\"},"
-	    "\"pids\":{\"limit\":0},\"blockIO\":{\"weight\":10,\"leafWeight\":1000,\"weightDevice\":[{\"major\":8,\"minor\":0,\"leafWeight\":3}],"
+	    "{\"devices\":[{\"allow\":true,\"type\":\"c\",\"major\":1,\"minor\":-1,\"access\":\"mr\"},{\"allow\":true}]"
+	    ","
+	    "\"memory\":{\"limit\":-1,\"kernelTCP\":5,\"swappiness\":60,\"disableOOMKiller\":true,"
+	    "\"checkBeforeUpdate\":false},"
+	    "\"cpu\":{\"shares\":18446744073709551615,\"realtimeRuntime\":-1,\"idle\":1,\"cpus\":\"0-3,8\",\"mems\":"
+	    "\"\"},"
+	    "\"pids\":{\"limit\":0},\"blockIO\":{\"weight\":10,\"leafWeight\":1000,\"weightDevice\":[{\"major\":8,"
+	    "\"minor\":0,\"leafWeight\":3}],"
 	    "\"throttleWriteIOPSDevice\":[{\"major\":8,\"minor\":16,\"rate\":0}]},"
 	    "\"hugepageLimits\":[{\"pageSize\":\"2MB\",\"limit\":9223372036854771712}],\"network\":{\"classID\":0,"
-	    "\"priorities\":[{\"name\":\"eth0\",\"priority\":7}]},\"rdma\":{\"mlx5_1\":{\"hcaObjects\":0},\"mlx5_0\":{\"hcaHandles\":3}},"
+	    "\"priorities\":[{\"name\":\"eth0\",\"priority\":7}]},\"rdma\":{\"mlx5_1\":{\"hcaObjects\":0},\"mlx5_0\":{"
+	    "\"hcaHandles\":3}},"
 	    "\"unified\":{\"io.max\":\"8:0 rbps=1\\n8:16 rbps=2\",\"cpu.weight\":\"50\"}}";
 	struct oci_resources r;
 	struct hk_err err = { 0 };
@@ -194,15 +212,19 @@ static void test_resources_members(void **state)
 		fail_msg("%s", err.text);
 	assert_true(r.devices[0].read && !r.devices[0].write && r.devices[0].mknod && r.devices[0].minor == -1);
 	assert_true(r.devices[1].allow && r.devices[1].type == 'a' && r.devices[1].write && r.devices[1].major == -1);
-	assert_true(r.memory.limit.is_set && r.memory.limit.v == -1 && r.memory.kernel_tcp.v == 5 && !r.memory.kernel.is_set);
-	assert_true(r.memory.disable_oom_killer.v == 1 && r.memory.check_before_update.is_set && r.memory.check_before_update.v == 0);
-	assert_true(r.cpu.shares.v == UINT64_MAX && r.cpu.realtime_runtime.v == -1 && r.cpu.idle.v == 1 && !r.cpu.period.is_set);
+	assert_true(
+	    r.memory.limit.is_set && r.memory.limit.v == -1 && r.memory.kernel_tcp.v == 5 && !r.memory.kernel.is_set);
+	assert_true(r.memory.disable_oom_killer.v == 1 && r.memory.check_before_update.is_set &&
+		    r.memory.check_before_update.v == 0);
+	assert_true(r.cpu.shares.v == UINT64_MAX && r.cpu.realtime_runtime.v == -1 && r.cpu.idle.v == 1 &&
+		    !r.cpu.period.is_set);
 	assert_string_equal(r.cpu.cpus, "0-3,8");
 	assert_null(r.cpu.mems);
 	assert_true(r.pids_limit.is_set && r.pids_limit.v == 0);
 	assert_true(r.block_io.weight.v == 10 && r.block_io.leaf_weight.v == 1000);
 	assert_true(r.block_io.weight_device.v[0].has_leaf && !r.block_io.weight_device.v[0].has_rate);
-	assert_true(r.block_io.write_iops.v[0].has_rate && r.block_io.write_iops.v[0].minor == 16 && r.block_io.read_bps.n == 0);
+	assert_true(r.block_io.write_iops.v[0].has_rate && r.block_io.write_iops.v[0].minor == 16 &&
+		    r.block_io.read_bps.n == 0);
 	assert_string_equal(r.hugepages[0].page_size, "2MB");
 	assert_true(r.has_class_id && r.class_id == 0);
 	assert_string_equal(oci_kvs_get(&r.net_priorities, "eth0"), "7");
@@ -215,14 +237,17 @@ static void test_resources_members(void **state)
 static void test_seccomp_members(void **state)
 {
 	struct oci_spec *s = parse_ok(DOC_LINUX(MOUNT_NS
-	    ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":38,\"flags\":[\"SECCOMP_FILTER_FLAG_TSYNC\"],"
+	    ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":38,\"flags\":[\"SECCOMP_FILTER_"
+	    "FLAG_TSYNC\"],"
 	    "\"architectures\":[\"SCMP_ARCH_X86\",\"SCMP_ARCH_X86\",\"SCMP_ARCH_LOONGARCH64\",\"SCMP_ARCH_AARCH64\"],"
 	    "\"listenerPath\":\"/run/l\",\"listenerMetadata\":\"m\",\"syscalls\":["
 	    "{\"names\":[\"a\",\"b\"],\"action\":\"SCMP_ACT_TRACE\",\"errnoRet\":65535},"
 	    "{\"names\":[\"c\"],\"action\":\"SCMP_ACT_TRACE\"},{\"names\":[\"d\"],\"action\":\"SCMP_ACT_KILL\"},"
-	    "{\"names\":[\"e\"],\"action\":\"SCMP_ACT_NOTIFY\",\"args\":[{\"index\":5,\"value\":18446744073709551615,\"valueTwo\":1,"
+	    "{\"names\":[\"e\"],\"action\":\"SCMP_ACT_NOTIFY\",\"args\":[{\"index\":5,\"value\":18446744073709551615,"
+	    "\"valueTwo\":1,"
 	    "\"op\":\"SCMP_CMP_MASKED_EQ\"},{\"index\":0,\"value\":0,\"op\":\"SCMP_CMP_GT\"}]}]}"));
-	struct oci_spec *none = parse_ok(DOC_LINUX(MOUNT_NS ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"flags\":[]}"));
+	struct oci_spec *none =
+	    parse_ok(DOC_LINUX(MOUNT_NS ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"flags\":[]}"));
 	const struct oci_seccomp *sc = &s->seccomp;
 
 	(void)state;
@@ -245,7 +270,8 @@ static void test_seccomp_members(void **state)
 static void test_hooks_and_root(void **state)
 {
 	struct oci_spec *s = parse_ok(DOC_ROOT(
-	    "\"domainname\":\"d\",\"hooks\":{\"prestart\":[{\"path\":\"/bin/a\",\"args\":[\"a\",\"b\"],\"env\":[\"K=V\"],\"timeout\":3}],"
+	    "\"domainname\":\"d\",\"hooks\":{\"prestart\":[{\"path\":\"/bin/"
+	    "a\",\"args\":[\"a\",\"b\"],\"env\":[\"K=V\"],\"timeout\":3}],"
 	    "\"createRuntime\":[],\"createContainer\":null,\"poststop\":[{\"path\":\"/bin/b\"},{\"path\":\"/bin/c\"}]},"
 	    "\"mounts\":[{\"destination\":\"etc/x\",\"source\":\"/x\",\"type\":\"\",\"options\":[\"bind\"],"
 	    "\"uidMappings\":[{\"containerID\":0,\"hostID\":1,\"size\":1}]}],"
@@ -269,8 +295,9 @@ static void test_hooks_and_root(void **state)
 /* Of a member given twice the first leaves no trace, not even in parts of it that the second does not mention. */
 static void test_duplicate_members(void **state)
 {
-	struct oci_spec *s = parse_ok("{\"ociVersion\":\"0\",\"ociVersion\":\"1.0.0\",\"process\":{\"args\":[1],\"cwd\":5,\"terminal\":true},"
-				      "\"process\":{\"args\":[\"x\"],\"cwd\":\"/\"},\"mounts\":7,\"mounts\":null}");
+	struct oci_spec *s = parse_ok(
+	    "{\"ociVersion\":\"0\",\"ociVersion\":\"1.0.0\",\"process\":{\"args\":[1],\"cwd\":5,\"terminal\":true},"
+	    "\"process\":{\"args\":[\"x\"],\"cwd\":\"/\"},\"mounts\":7,\"mounts\":null}");
 
 	(void)state;
 	assert_string_equal(s->version, "1.0.0");
@@ -358,7 +385,8 @@ static void test_process_document(void **state)
 		{ "{\"args\":[\"id\"]}", "process.cwd: missing" },
 		{ "{\"args\":[],\"cwd\":\"/\"}", "process.args: missing or empty" },
 		{ "{\"args\":[\"id\"],\"cwd\":\"tmp\"}", "process.cwd: \"tmp\" is not an absolute path" },
-		{ "{\"args\":[\"id\"],\"cwd\":\"/\",\"env\":[\"A=b\",\"C\"]}", "process.env[1]: \"C\" is not NAME=VALUE" },
+		{ "{\"args\":[\"id\"],\"cwd\":\"/\",\"env\":[\"A=b\",\"C\"]}",
+		    "process.env[1]: \"C\" is not NAME=VALUE" },
 		{ "{\"args\":[\"id\",2],\"cwd\":\"/\"}", "process.args[1]: expected a string, got a number" },
 		{ "[]", "JSON line 1 column 2: expected an object" },
 	};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/oci/test_path.c — names that try to leave the root, resolved by openat2 and by the walk that stands in for it: both must give
- * the same object or the same error.
+ * tests/oci/test_path.c — names that try to leave the root, resolved by openat2 and by the walk that stands in for it:
+ * both must give the same object or the same error.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -17,17 +17,22 @@
 #define MAPS(uids, gids) "\"uidMappings\":[" uids "],\"gidMappings\":[" gids "]"
 #define SYSCTL(ns, key) DOC_LINUX(ns ",\"sysctl\":{\"" key "\":\"1\"}")
 #define MOUNT(members) DOC_ROOT("\"mounts\":[{" members "}]")
-#define BIND(dst, src) MOUNT("\"destination\":\"" dst "\",\"source\":\"" src "\",\"type\":\"bind\",\"options\":[\"rbind\"]")
+#define BIND(dst, src) \
+	MOUNT("\"destination\":\"" dst "\",\"source\":\"" src "\",\"type\":\"bind\",\"options\":[\"rbind\"]")
 #define SCHED(members) DOC_PROCESS("\"scheduler\":{" members "}")
 #define VERSION(v) "{\"ociVersion\":\"" v "\",\"root\":{\"path\":\"r\"},\"linux\":{" MOUNT_NS "}}"
 
 static const char *const good[] = {
-	VERSION("1.0.0"), VERSION("1.0.0-rc5-dev"), VERSION("1.3.0+dev"), VERSION("1.99.0"),
+	VERSION("1.0.0"),
+	VERSION("1.0.0-rc5-dev"),
+	VERSION("1.3.0+dev"),
+	VERSION("1.99.0"),
 	DOC_LINUX(NS_USER "," MAPS(MAP(0, 1000, 10), MAP(0, 1000, 5) "," MAP(5, 3000, 5))),
 	/* CRI: the pod's user namespace by path, and its mappings. */
 	DOC_LINUX(NS(",{\"type\":\"user\",\"path\":\"/proc/9/ns/user\"}") "," MAPS(MAP(0, 1000, 10), MAP(0, 1000, 10))),
 	DOC_LINUX(NS(",{\"type\":\"user\",\"path\":\"/proc/9/ns/user\"}")),
-	DOC_PROCESS_LINUX("\"hostname\":\"h\",\"domainname\":\"d\",", "", NS(",{\"type\":\"uts\",\"path\":\"/proc/9/ns/uts\"}")),
+	DOC_PROCESS_LINUX(
+	    "\"hostname\":\"h\",\"domainname\":\"d\",", "", NS(",{\"type\":\"uts\",\"path\":\"/proc/9/ns/uts\"}")),
 	DOC_LINUX(NS(",{\"type\":\"time\"}") ",\"timeOffsets\":{\"boottime\":{\"secs\":-1}}"),
 	SYSCTL(NS(",{\"type\":\"network\"}"), "net.ipv4.ip_unprivileged_port_start"),
 	SYSCTL(NS(",{\"type\":\"network\"}"), "net/ipv4/conf/eth0.100/forwarding"),
@@ -35,10 +40,14 @@ static const char *const good[] = {
 	SYSCTL(NS(",{\"type\":\"ipc\"}"), "fs.mqueue.msg_max"),
 	SYSCTL(NS(",{\"type\":\"uts\"}"), "kernel.domainname"),
 	MOUNT("\"destination\":\"/proc/\",\"type\":\"proc\",\"source\":\"proc\""),
-	BIND("/proc", "/proc"), BIND("/proc/cpuinfo", "/var/lib/lxcfs/proc/cpuinfo"), BIND("/./proc//sys/../uptime", "/x"),
-	BIND("/process", "/x"), BIND("/a/../b", "/x"),
+	BIND("/proc", "/proc"),
+	BIND("/proc/cpuinfo", "/var/lib/lxcfs/proc/cpuinfo"),
+	BIND("/./proc//sys/../uptime", "/x"),
+	BIND("/process", "/x"),
+	BIND("/a/../b", "/x"),
 	MOUNT("\"destination\":\"/a\",\"source\":\"/x\",\"options\":[\"bind\"]"),
-	SCHED("\"policy\":\"SCHED_FIFO\",\"priority\":99"), SCHED("\"policy\":\"SCHED_BATCH\",\"nice\":19"),
+	SCHED("\"policy\":\"SCHED_FIFO\",\"priority\":99"),
+	SCHED("\"policy\":\"SCHED_BATCH\",\"nice\":19"),
 	SCHED("\"policy\":\"SCHED_DEADLINE\",\"runtime\":1,\"deadline\":1"),
 	DOC_LINUX(MOUNT_NS ",\"cgroupsPath\":\"/a/..b/c..\""),
 	DOC_PROCESS("\"env\":[\"A=\",\"B==\"]"),
@@ -47,18 +56,24 @@ static const char *const good[] = {
 static const struct bad_case bad[] = {
 	{ VERSION("2.0.0"), "ociVersion: \"2.0.0\" is not a version 1.x.y" },
 	{ VERSION("1.0"), "ociVersion: \"1.0\" is not a version 1.x.y" },
-	{ VERSION("1..0"), "ociVersion: " }, { VERSION("1.0.0x"), "ociVersion: " }, { VERSION(""), "ociVersion: " },
+	{ VERSION("1..0"), "ociVersion: " },
+	{ VERSION("1.0.0x"), "ociVersion: " },
+	{ VERSION(""), "ociVersion: " },
 	{ "{\"ociVersion\":\"1.0.0\",\"linux\":{" MOUNT_NS "}}", "root.path: missing or empty" },
-	{ "{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"\"},\"linux\":{" MOUNT_NS "}}", "root.path: missing or empty" },
-	{ "{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"cwd\":\"/\"}}", "process.args: missing or empty" },
+	{ "{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"\"},\"linux\":{" MOUNT_NS "}}",
+	    "root.path: missing or empty" },
+	{ "{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"cwd\":\"/\"}}",
+	    "process.args: missing or empty" },
 	{ "{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"cwd\":\"\",\"args\":[\"a\"]}}",
 	    "process.cwd: \"\" is not an absolute path" },
 	{ DOC_PROCESS("\"env\":[\"A=1\",\"B\"]"), "process.env[1]: \"B\" is not NAME=VALUE" },
 	{ DOC_PROCESS("\"env\":[\"=1\"]"), "process.env[0]: \"=1\" is not NAME=VALUE" },
 	{ SCHED("\"policy\":\"SCHED_FIFO\""), "process.scheduler.priority: 0 is not in 1..99 of this policy" },
-	{ SCHED("\"policy\":\"SCHED_OTHER\",\"priority\":1"), "process.scheduler.priority: 1 is not in 0..0 of this policy" },
+	{ SCHED("\"policy\":\"SCHED_OTHER\",\"priority\":1"),
+	    "process.scheduler.priority: 1 is not in 0..0 of this policy" },
 	{ SCHED("\"policy\":\"SCHED_OTHER\",\"nice\":20"), "process.scheduler.nice: 20 is not in -20..19" },
-	{ SCHED("\"policy\":\"SCHED_OTHER\",\"runtime\":1"), "process.scheduler: runtime, deadline and period are for SCHED_DEADLINE" },
+	{ SCHED("\"policy\":\"SCHED_OTHER\",\"runtime\":1"),
+	    "process.scheduler: runtime, deadline and period are for SCHED_DEADLINE" },
 	{ SCHED("\"policy\":\"SCHED_DEADLINE\",\"runtime\":2,\"deadline\":1"), "process.scheduler: not 0 < runtime" },
 
 	{ DOC_LINUX("\"namespaces\":[{\"type\":\"pid\"}]"), "linux.namespaces: the mount namespace is missing" },
@@ -67,21 +82,27 @@ static const struct bad_case bad[] = {
 	{ DOC_LINUX(MOUNT_NS "," MAPS("", MAP(0, 0, 1))), "linux.gidMappings: needs the user namespace" },
 	{ DOC_LINUX(NS_USER), "linux.uidMappings: missing, and the user namespace is new" },
 	{ DOC_LINUX(NS_USER "," MAPS(MAP(0, 1, 1), "")), "linux.gidMappings: missing, and the user namespace is new" },
-	{ DOC_LINUX(NS_USER "," MAPS(MAP(0, 100, 10) "," MAP(9, 200, 10), MAP(0, 1, 1))), "linux.uidMappings[1]: overlaps with [0]" },
-	{ DOC_LINUX(NS_USER "," MAPS(MAP(0, 1, 1), MAP(0, 100, 10) "," MAP(10, 109, 1))), "linux.gidMappings[1]: overlaps with [0]" },
-	{ DOC_LINUX(NS_USER "," MAPS(MAP(1, 1, 1), MAP(0, 1, 1))), "linux.uidMappings: no mapping for user 0 of the container" },
+	{ DOC_LINUX(NS_USER "," MAPS(MAP(0, 100, 10) "," MAP(9, 200, 10), MAP(0, 1, 1))),
+	    "linux.uidMappings[1]: overlaps with [0]" },
+	{ DOC_LINUX(NS_USER "," MAPS(MAP(0, 1, 1), MAP(0, 100, 10) "," MAP(10, 109, 1))),
+	    "linux.gidMappings[1]: overlaps with [0]" },
+	{ DOC_LINUX(NS_USER "," MAPS(MAP(1, 1, 1), MAP(0, 1, 1))),
+	    "linux.uidMappings: no mapping for user 0 of the container" },
 	{ DOC_PROCESS_LINUX("", "\"user\":{\"uid\":10},", NS_USER "," MAPS(MAP(0, 1, 10), MAP(0, 1, 10))),
 	    "process.user.uid: 10 is not in linux.uidMappings" },
-	{ DOC_PROCESS_LINUX("", "\"user\":{\"additionalGids\":[9,10]},", NS_USER "," MAPS(MAP(0, 1, 10), MAP(0, 1, 10))),
+	{ DOC_PROCESS_LINUX(
+	      "", "\"user\":{\"additionalGids\":[9,10]},", NS_USER "," MAPS(MAP(0, 1, 10), MAP(0, 1, 10))),
 	    "process.user.additionalGids[1]: 10 is not in linux.gidMappings" },
 	{ DOC_ROOT("\"hostname\":\"h\""), "hostname: needs the uts namespace" },
 	{ DOC_ROOT("\"domainname\":\"h\""), "domainname: needs the uts namespace" },
-	{ DOC_PROCESS_LINUX("\"hostname\":\"0123456789012345678901234567890123456789012345678901234567890123x\",", "", NS(",{\"type\":\"uts\"}")),
+	{ DOC_PROCESS_LINUX("\"hostname\":\"0123456789012345678901234567890123456789012345678901234567890123x\",", "",
+	      NS(",{\"type\":\"uts\"}")),
 	    "hostname: longer than 64 bytes" },
 	{ DOC_LINUX(MOUNT_NS ",\"timeOffsets\":{\"boottime\":{}}"), "linux.timeOffsets: needs the time namespace" },
 	{ DOC_LINUX(NS(",{\"type\":\"time\",\"path\":\"/x\"}") ",\"timeOffsets\":{\"monotonic\":{\"secs\":1}}"),
 	    "linux.timeOffsets: cannot be set in a time namespace that is joined" },
-	{ DOC_LINUX(MOUNT_NS ",\"netDevices\":{\"e\":{}}"), "linux.netDevices: needs a network namespace that is not the host's" },
+	{ DOC_LINUX(MOUNT_NS ",\"netDevices\":{\"e\":{}}"),
+	    "linux.netDevices: needs a network namespace that is not the host's" },
 	{ DOC_LINUX(NS(",{\"type\":\"network\",\"path\":\"/proc/self/ns/net\"}") ",\"netDevices\":{\"e\":{}}"),
 	    "linux.netDevices: needs a network namespace that is not the host's" },
 	{ DOC_LINUX(NS(",{\"type\":\"network\"}") ",\"netDevices\":{\"a\":{\"name\":\"b\"},\"b\":{}}"),
@@ -93,11 +114,14 @@ static const struct bad_case bad[] = {
 	{ SYSCTL(NS(",{\"type\":\"network\",\"path\":\"/proc/0/ns/net\"}"), "net.core.somaxconn"),
 	    "network namespace /proc/0/ns/net: ENOENT" },
 	{ SYSCTL(MOUNT_NS, "kernel.sem"), "linux.sysctl[\"kernel.sem\"]: needs the ipc namespace" },
-	{ SYSCTL(MOUNT_NS, "user.max_user_namespaces"), "linux.sysctl[\"user.max_user_namespaces\"]: needs the user namespace" },
-	{ SYSCTL(NS(",{\"type\":\"uts\"}"), "kernel.hostname"), "linux.sysctl[\"kernel.hostname\"]: not in a namespace of the container" },
+	{ SYSCTL(MOUNT_NS, "user.max_user_namespaces"),
+	    "linux.sysctl[\"user.max_user_namespaces\"]: needs the user namespace" },
+	{ SYSCTL(NS(",{\"type\":\"uts\"}"), "kernel.hostname"),
+	    "linux.sysctl[\"kernel.hostname\"]: not in a namespace of the container" },
 	{ SYSCTL(MOUNT_NS, "vm.swappiness"), "linux.sysctl[\"vm.swappiness\"]: not in a namespace of the container" },
 	{ SYSCTL(NS(",{\"type\":\"network\"}"), "net"), "linux.sysctl[\"net\"]: not in a namespace of the container" },
-	{ SYSCTL(NS(",{\"type\":\"network\"}"), "net/../kernel/core_pattern"), "linux.sysctl[\"net/../kernel/core_pattern\"]: not a sysctl key" },
+	{ SYSCTL(NS(",{\"type\":\"network\"}"), "net/../kernel/core_pattern"),
+	    "linux.sysctl[\"net/../kernel/core_pattern\"]: not a sysctl key" },
 	{ SYSCTL(NS(",{\"type\":\"network\"}"), "net..core"), "linux.sysctl[\"net..core\"]: not a sysctl key" },
 	{ SYSCTL(MOUNT_NS, ""), "linux.sysctl[\"\"]: not a sysctl key" },
 
@@ -107,8 +131,10 @@ static const struct bad_case bad[] = {
 	{ BIND("/proc", "/proc/self"), "mounts[0] on /proc: only a proc file system may be mounted on /proc" },
 	{ BIND("/proc/self/attr", "/x"), "mounts[0] on /proc/self/attr: /proc/self/attr: inside /proc" },
 	{ BIND("/x/../proc/sys", "/x"), "mounts[0] on /x/../proc/sys: /proc/sys: inside /proc" },
-	{ MOUNT("\"destination\":\"/proc/scsi\",\"type\":\"tmpfs\""), "mounts[0] on /proc/scsi: /proc/scsi: inside /proc" },
-	{ MOUNT("\"destination\":\"/a\",\"type\":\"bind\",\"options\":[\"bind\"]"), "mounts[0] on /a: a bind mount needs a source" },
+	{ MOUNT("\"destination\":\"/proc/scsi\",\"type\":\"tmpfs\""),
+	    "mounts[0] on /proc/scsi: /proc/scsi: inside /proc" },
+	{ MOUNT("\"destination\":\"/a\",\"type\":\"bind\",\"options\":[\"bind\"]"),
+	    "mounts[0] on /a: a bind mount needs a source" },
 	{ MOUNT("\"destination\":\"/a\",\"source\":\"x\""), "mounts[0] on /a: type is missing" },
 	{ MOUNT("\"destination\":\"/a\",\"source\":\"/x\",\"options\":[\"bind\",\"nosiud\"]"),
 	    "mounts[0] on /a: option \"nosiud\" is not one of a bind mount" },
@@ -117,11 +143,14 @@ static const struct bad_case bad[] = {
 	{ MOUNT("\"destination\":\"/a\",\"source\":\"/x\",\"options\":[\"bind\",\"ridmap\"]"),
 	    "mounts[0] on /a: option idmap needs mappings or the user namespace" },
 
-	{ DOC_LINUX(MOUNT_NS ",\"intelRdt\":{\"closID\":\"..\"}"), "linux.intelRdt.closID: \"..\" is not a directory's name" },
-	{ DOC_LINUX(MOUNT_NS ",\"intelRdt\":{\"closID\":\"a/b\"}"), "linux.intelRdt.closID: \"a/b\" is not a directory's name" },
+	{ DOC_LINUX(MOUNT_NS ",\"intelRdt\":{\"closID\":\"..\"}"),
+	    "linux.intelRdt.closID: \"..\" is not a directory's name" },
+	{ DOC_LINUX(MOUNT_NS ",\"intelRdt\":{\"closID\":\"a/b\"}"),
+	    "linux.intelRdt.closID: \"a/b\" is not a directory's name" },
 	{ DOC_LINUX(MOUNT_NS ",\"cgroupsPath\":\"/a/../../b\""), "linux.cgroupsPath: \"/a/../../b\" contains \"..\"" },
 	{ DOC_LINUX(MOUNT_NS ",\"cgroupsPath\":\"..\""), "linux.cgroupsPath: \"..\" contains \"..\"" },
-	{ DOC_LINUX(MOUNT_NS ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"a\"],\"action\":\"SCMP_ACT_NOTIFY\"}]}"),
+	{ DOC_LINUX(MOUNT_NS ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"a\"],"
+			     "\"action\":\"SCMP_ACT_NOTIFY\"}]}"),
 	    "linux.seccomp.listenerPath: missing, and SCMP_ACT_NOTIFY is used" },
 	{ DOC_LINUX(MOUNT_NS ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"listenerMetadata\":\"x\"}"),
 	    "linux.seccomp.listenerMetadata: needs listenerPath" },
@@ -154,7 +183,8 @@ static void check(const struct bad_case *cases, size_t n, enum hk_kind kind)
 		if (oci_spec_validate(s, &err) >= 0)
 			fail_msg("accepted: %s", cases[i].json);
 		if (strncmp(err.text, cases[i].text, strlen(cases[i].text)) != 0 || err.kind != kind)
-			fail_msg("%s\n  got  %s (kind %d)\n  want %s", cases[i].json, err.text, (int)err.kind, cases[i].text);
+			fail_msg("%s\n  got  %s (kind %d)\n  want %s", cases[i].json, err.text, (int)err.kind,
+			    cases[i].text);
 		oci_spec_free(s);
 	}
 }
@@ -176,8 +206,16 @@ static void test_sysctl_path(void **state)
 		{ "net.ipv4.conf.eth0/1.x", "net/ipv4/conf/eth0.1/x" },
 		{ "net/ipv4/conf/eth0.1/x", "net/ipv4/conf/eth0.1/x" },
 		{ "single", "single" },
-		{ "", NULL }, { ".", NULL }, { "/", NULL }, { "a.", NULL }, { ".a", NULL }, { "a/../b", NULL }, { "a/./b", NULL },
-		{ "a.//.b", NULL }, { "a./.b", NULL }, { "a/..", NULL },
+		{ "", NULL },
+		{ ".", NULL },
+		{ "/", NULL },
+		{ "a.", NULL },
+		{ ".a", NULL },
+		{ "a/../b", NULL },
+		{ "a/./b", NULL },
+		{ "a.//.b", NULL },
+		{ "a./.b", NULL },
+		{ "a/..", NULL },
 	};
 	char path[64];
 

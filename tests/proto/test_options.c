@@ -39,6 +39,28 @@ static void test_runc_fields(void **state)
 	rt_options_done(&o);
 }
 
+/* What `ctr run --uidmap` of containerd 1.6 sends for husk: runc's options of before shim v2, with other field numbers. */
+static void test_linux_create_options(void **state)
+{
+	static const char bytes[] = "\x08\x01\x10\x01\x32\x02ns\x3a\x02" "cm\x40\x01\x4a\x02sc\x50\xa0\x8d\x06\x58\xa1\x8d\x06\x62\x02wp\x6a\x02ip";
+	struct rt_options_reason why;
+	struct rt_options o;
+
+	(void)state;
+	assert_int_equal(
+	    rt_options_decode(&o, "containerd.linux.runc.CreateOptions", (const uint8_t *)bytes, sizeof(bytes) - 1, &why), 0);
+	assert_true(o.no_pivot_root);
+	assert_true(o.no_new_keyring);
+	assert_string_equal(o.shim_cgroup, "sc");
+	assert_int_equal(o.io_uid, 100000);
+	assert_int_equal(o.io_gid, 100001);
+	assert_string_equal(o.criu_work_path, "wp");
+	assert_string_equal(o.criu_image_path, "ip");
+	assert_false(o.systemd_cgroup);
+	rt_options_done(&o);
+	assert_int_equal(rt_options_decode(&o, "containerd.linux.runc.CreateOptions", (const uint8_t *)"\x4a\x7f", 2, &why), -EBADMSG);
+}
+
 static void test_runc_empty_and_prefixed(void **state)
 {
 	struct rt_options_reason why;
@@ -179,6 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_runc_fields),
+		cmocka_unit_test(test_linux_create_options),
 		cmocka_unit_test(test_runc_empty_and_prefixed),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_toml),

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sandbox/exec.c — one more process in a container, from Start to Delete. A failed start leaves the record as it was (deletable, its
+ * waiters released with nothing); a started one is told before its exit, since its pidfd is watched only after that.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/err.h"
+#include "sandbox/pod.h"
+#include "sandbox/stdio.h"
+
+enum { DRAIN_MS = 1000 };
+
+static void start_failed(struct sbx_process *proc, const struct hk_err *err)
+{
+	static const struct sbx_reply nothing;
+	struct sbx_container *c = proc->c;
+	struct sbx_done done = proc->start;
+	const struct hk_err copy = *err;
+
+	proc->start = (struct sbx_done){ 0 };
+	(void)proc_step(&proc->state, PE_FAILED, NULL);
+	proc->is_failed = true;
+	proc->is_opening = false;
+	sbx_stdio_free(proc->io);
+	proc->io = NULL;
+	calls_answer(&proc->waiters, &nothing, NULL);
+	done_fail(done, &copy);
+	container_settle(c);
+}
+
+static void on_exit_of_exec(void *owner, const struct hk_exit *x)
+{
+	struct sbx_process *proc = owner;
+
+	proc->x = *x;
+	(void)proc_step(&proc->state, PE_DIED, NULL);
+	sbx_stdio_exited(proc->io);
+	if (x->status == 128 + SIGKILL)
+		oom_look(proc->c); /* what ended it is told before its end */
+	process_tell_exit(proc);
+	container_settle(proc->c);
+}
+
+static void on_launched(void *arg, const struct oci_launched *l, const struct hk_err *launch_err)
+{
+	struct sbx_process *proc = arg;
+	struct sbx_container *c = proc->c;
+	struct sbx_done done = proc->start;
+	struct sbx_reply reply;
+	struct hk_err err;
+	int pidfd, console, r;
+
+	if (launch_err) {
+		start_failed(proc, launch_err);
+		return;
+	}
+	pidfd = l->pidfd;
+	console = l->console_fd;
+	/* Its stdio was chown'ed by itself, before it gave up the right to. */
+	sbx_stdio_launched(proc->io, &console, (uid_t)-1, (gid_t)-1);
+	r = hk_child_watch(c->pod->reaper, &proc->child, l->pid, &pidfd, on_exit_of_exec, proc);
+	if (r < 0) {
+		(void)kill(l->pid, SIGKILL); /* our unreaped child: the number is still its */
+		(void)hk_fail(&err, HK_INTERNAL, -r, "watch exec %s", proc->exec_id);
+		start_failed(proc, &err);
+		return;
+	}
+	proc->pid = (uint32_t)l->pid;
+	proc->start = (struct sbx_done){ 0 };
+	free(proc->spec_json);
+	proc->spec_json = NULL;
+	(void)proc_step(&proc->state, PE_RUNS, NULL);
+	pod_tell(c, SBX_EV_EXEC_STARTED, proc);
+	reply = process_reply(proc);
+	done.fn(done.arg, &reply, NULL);
+}
+
+static void on_stdio(void *arg, const struct hk_err *io_err)
+{
+	struct sbx_process *proc = arg;
+	struct sbx_container *c = proc->c;
+	const int *fds = sbx_stdio_fds(proc->io);
+	struct hk_err err;
+	int r;
+
+	proc->is_opening = false;
+	if (io_err) {
+		start_failed(proc, io_err);
+		return;
+	}
+	if (proc->is_stdin_closed)
+		sbx_stdio_close_stdin(proc->io);
+	/* The readers may have kept us waiting while the container went on. */
+	if (c->state == CT_STOPPING || c->state == CT_STOPPED || c->init.state >= PROC_DEAD) {
+		(void)hk_fail_text(&err, HK_BAD_STATE, ESRCH, "container %s init process is not running", c->id);
+		start_failed(proc, &err);
+		return;
+	}
+	r = oci_exec(c->oci,
+	    &(struct oci_exec_opts){
+		.process_json = proc->spec_json,
+		.process_json_len = proc->spec_json_len,
+		.terminal = proc->terminal,
+		.stdio = { fds[0], fds[1], fds[2] },
+		.init_pidfd = c->init.child.pidfd,
+		.init_pid = (pid_t)c->init.pid,
+	    },
+	    on_launched, proc, &err);
+	if (r < 0)
+		start_failed(proc, &err);
+}
+
+void exec_start(struct sbx_process *proc, struct sbx_done done)
+{
+	struct sbx_container *c = proc->c;
+	struct hk_err err;
+
+	if (c->state == CT_STOPPING || c->state == CT_STOPPED || c->state == CT_DELETING || c->init.state >= PROC_DEAD) {
+		(void)hk_fail_text(&err, HK_BAD_STATE, ESRCH, "container %s init process is not running", c->id);
+		done_fail(done, &err);
+		return;
+	}
+	if (ct_step(&c->state, CE_EXEC_START, &err) < 0 || proc_step(&proc->state, PE_START, &err) < 0) {
+		done_fail(done, &err);
+		return;
+	}
+	proc->start = done;
+	proc->is_failed = false;
+	proc->is_opening = true;
+	if (sbx_stdio_open(
+		&(struct sbx_stdio_opts){
+		    .loop = c->pod->loop,
+		    .reaper = c->pod->reaper,
+		    .paths = { proc->paths[0], proc->paths[1], proc->paths[2] },
+		    .terminal = proc->terminal,
+		    .is_exec = true,
+		    .id = proc->exec_id,
+		    .ns = c->pod->ns,
+		},
+		on_stdio, proc, &proc->io, &err) < 0)
+		start_failed(proc, &err);
+}
+
+bool execs_are_alive(const struct sbx_container *c)
+{
+	hk_list_for(n, &c->execs) {
+		const struct sbx_process *proc = hk_container_of(n, struct sbx_process, node);
+
+		if (proc->state == PROC_STARTING || proc->state == PROC_RUNNING)
+			return true;
+	}
+	return false;
+}
+
+void execs_refuse_opening(struct sbx_container *c)
+{
+	struct hk_err err;
+
+	(void)hk_fail_text(&err, HK_BAD_STATE, ESRCH, "container %s init process is not running", c->id);
+	/* From the start after each: a refusal may settle the container, or have its client delete the exec. */
+	for (struct hk_list *n = c->execs.next; n != &c->execs;) {
+		struct sbx_process *proc = hk_container_of(n, struct sbx_process, node);
+
+		n = n->next;
+		if (proc->is_opening) {
+			start_failed(proc, &err);
+			n = c->execs.next;
+		}
+	}
+}
+
+void exec_free(struct sbx_process *proc)
+{
+	hk_list_remove(&proc->node);
+	process_done(proc);
+	free(proc);
+}
+
+static void on_drained(void *arg)
+{
+	struct sbx_process *proc = arg;
+	const struct sbx_reply r = process_reply(proc);
+
+	/* The client shall have its EOF before it has its answer. */
+	sbx_stdio_free(proc->io);
+	proc->io = NULL;
+	hk_list_remove(&proc->node);
+	calls_answer(&proc->deletes, &r, NULL);
+	exec_free(proc);
+}
+
+void exec_delete(struct sbx_process *proc, struct sbx_done done)
+{
+	struct hk_err err;
+
+	if (proc->state == PROC_DELETING) {
+		(void)calls_add(&proc->deletes, done);
+		return;
+	}
+	if (proc_step(&proc->state, PE_DELETE, &err) < 0) {
+		done_fail(done, &err);
+		return;
+	}
+	if (!calls_add(&proc->deletes, done)) {
+		exec_free(proc);
+		return;
+	}
+	if (proc->io)
+		sbx_stdio_drain(proc->io, DRAIN_MS, on_drained, proc);
+	else
+		on_drained(proc);
+}

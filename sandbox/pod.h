@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sandbox/pod.h — the objects of a pod and how they call each other. Private to sandbox/.
+ *
+ * The pod owns its containers, a container its init and execs, a process its pidfd, stdio and waiters. Pointers upwards never own. A
+ * container leaves the list only in container_free(), which runs after its last callback.
+ */
+#pragma once
+#include "oci/base/arena.h"
+#include "oci/base/child.h"
+#include "oci/base/list.h"
+#include "oci/base/loop.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/state.h"
+
+struct sbx_stdio;
+
+struct sbx_pod {
+	struct hk_loop *loop;
+	struct hk_reaper *reaper;
+	struct oci_engine engine;
+	char *run_dir, *ns, *socket;
+	char *dir; /* <run_dir>/<ns>/<group>: one state file a container (sandbox/store.h) */
+	sbx_event_fn *on_event;
+	void *arg;
+	struct hk_list containers;
+};
+
+/* Requests that wait for the same end. */
+struct sbx_call {
+	struct hk_list node;
+	struct sbx_done done;
+	/* Wait only */
+	struct hk_loop *loop;
+	struct hk_timer timer;
+};
+
+struct sbx_process { /* the init, embedded in its container, or an exec (heap) */
+	struct hk_list node; /* in container.execs */
+	struct sbx_container *c;
+	enum proc_state state;
+	char *exec_id; /* NULL = the init */
+	char *paths[3];
+	bool terminal;
+	bool is_failed;  /* exec: its start failed; a Wait is answered with nothing */
+	bool is_opening; /* exec: waits for readers of its FIFOs, the engine knows nothing of it yet */
+	bool is_stdin_closed; /* CloseIO came before the start */
+	struct sbx_stdio *io;
+	struct hk_child child;
+	uint32_t pid;    /* 0 = none yet; stays after the exit */
+	struct hk_exit x; /* once state is PROC_DEAD or later */
+	struct hk_list waiters; /* struct sbx_call */
+	struct hk_list deletes; /* struct sbx_call */
+	/* an exec between Exec and Start */
+	char *spec_json;
+	size_t spec_json_len;
+	struct sbx_done start;
+};
+
+struct sbx_container {
+	struct hk_list node;
+	struct sbx_pod *pod;
+	enum ct_state state;
+	char *id, *bundle;
+	struct oci_container *oci;
+	struct sbx_process init;
+	struct hk_list execs;
+	struct sbx_creating *creating; /* container_create.c; only while state is CT_CREATING */
+	struct sbx_done start;
+	/* freeze.c */
+	struct hk_timer freeze_timer;
+	struct sbx_done freeze_done;
+	uint64_t freeze_until_ns;
+	unsigned freeze_delay_ms;
+	bool freeze_want;
+	/* oom.c */
+	bool is_oom_watched;
+	int oom_fd; /* owned */
+	struct hk_source oom_src;
+	struct hk_timer oom_timer;
+	uint64_t oom_kills;
+	/* container.c: the init is dead, others of its cgroup are not yet */
+	struct hk_timer kill_timer;
+	uint64_t kill_until_ns;
+	unsigned kill_delay_ms;
+};
+
+/* ---- sandbox.c ---- */
+/* A container that Create has finished; NULL + *err NOT_FOUND. */
+struct sbx_container *pod_find(struct sbx_pod *p, const char *id, struct hk_err *err);
+/* Also one that is still being created. */
+struct sbx_container *pod_find_any(struct sbx_pod *p, const char *id);
+/* exec_id "" or NULL = the init. */
+struct sbx_process *pod_find_process(struct sbx_pod *p, const char *id, const char *exec_id, struct hk_err *err);
+void pod_tell(struct sbx_container *c, enum sbx_event_type type, const struct sbx_process *proc);
+/* Queues done on the list; false: out of memory, and done has been told so. */
+bool calls_add(struct hk_list *calls, struct sbx_done done);
+void calls_answer(struct hk_list *calls, const struct sbx_reply *reply, const struct hk_err *err);
+void done_fail(struct sbx_done done, const struct hk_err *err);
+
+/* ---- container.c ---- */
+struct sbx_container *container_new(struct sbx_pod *p, const char *id, const char *bundle);
+void container_free(struct sbx_container *c);
+/* Looks whether the container can go on towards its end: the init dead, started or never to start, no exec running. Safe to call at any time. */
+void container_settle(struct sbx_container *c);
+void container_start(struct sbx_container *c, struct sbx_done done);
+/* The init has a pid: begins to watch for its death. */
+int container_watch_init(struct sbx_container *c, const struct oci_launched *l, struct hk_err *err);
+
+/* ---- container_delete.c ---- */
+void container_delete(struct sbx_container *c, struct sbx_done done);
+/* The container has just stopped, or its creation is over: goes on with a Delete that waits for that. */
+void container_delete_next(struct sbx_container *c);
+
+/* ---- process.c ---- */
+void process_init(struct sbx_process *proc, struct sbx_container *c);
+/* Copies the stdio strings; -ENOMEM. */
+int process_set_paths(struct sbx_process *proc, const char *const paths[3], bool terminal);
+void process_done(struct sbx_process *proc);
+struct sbx_reply process_reply(const struct sbx_process *proc);
+/* The exit is a fact now: answers the waiters, then the event. */
+void process_tell_exit(struct sbx_process *proc);
+
+/* ---- exec.c ---- */
+void exec_start(struct sbx_process *proc, struct sbx_done done);
+void exec_delete(struct sbx_process *proc, struct sbx_done done);
+void exec_free(struct sbx_process *proc);
+/* An exec is starting or running. */
+bool execs_are_alive(const struct sbx_container *c);
+/* The init is dead: an exec that still waits for its FIFOs' readers will never start. */
+void execs_refuse_opening(struct sbx_container *c);
+
+/* ---- freeze.c ---- */
+void freeze_init(struct sbx_container *c);
+/* The init died: whatever was frozen thaws, a Pause or Resume under way is told. */
+void freeze_abandon(struct sbx_container *c);
+
+/* ---- oom.c ---- */
+void oom_init(struct sbx_container *c);
+void oom_watch(struct sbx_container *c);
+/* Tells SBX_EV_OOM if the counter has grown since the last look. */
+void oom_look(struct sbx_container *c);
+void oom_unwatch(struct sbx_container *c);

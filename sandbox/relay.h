@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sandbox/relay.h — moves bytes from one pipe or FIFO into another with splice(2): nothing is copied, nothing is kept here, nothing is
+ * dropped. A full target stops the reading of the source until there is room. The fds are borrowed and non-blocking.
+ */
+#pragma once
+#include <stdbool.h>
+
+#include "oci/base/loop.h"
+
+/* r: 0 = the source is at its end and all of it has arrived, else -errno of the target. Runs once; may free the relay. */
+typedef void relay_end_fn(void *owner, int r);
+
+struct relay {
+	struct hk_loop *loop;
+	int from, to;
+	struct hk_source in, out; /* at most one is added at a time */
+	bool is_done;
+	relay_end_fn *fn;
+	void *owner;
+};
+
+void relay_init(struct relay *r, struct hk_loop *l, relay_end_fn *fn, void *owner);
+/* 0 or -errno of epoll. */
+int relay_start(struct relay *r, int from, int to);
+/* Moves what can be moved now; may run the end. */
+void relay_pump(struct relay *r);
+/* Stops without an end. Call before the fds are closed; harmless when not started. */
+void relay_stop(struct relay *r);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sandbox/sandbox.h — a pod: containers, their processes, stdio, states, exits and events. The only header of sandbox/ that shim/ sees.
+ *
+ * Requests are plain structs, borrowed for the call unless said otherwise. A request that takes time ends in its struct sbx_done, which
+ * runs exactly once, from the loop or before the call returns, and not after sbx_pod_free. Nothing blocks. Kinds of errors:
+ * HK_NOT_FOUND unknown container or exec id ("container not created", "process does not exist <id>"), HK_EXISTS id taken, HK_BAD_STATE wrong
+ * moment, HK_INVALID bad input. Texts follow shim-protocol: clients match on some of them. Pids are of the shim's pid namespace.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "oci/oci.h"
+
+struct hk_err;
+struct sbx_pod;
+
+enum sbx_status { SBX_UNKNOWN, SBX_CREATED, SBX_RUNNING, SBX_STOPPED, SBX_PAUSED, SBX_PAUSING }; /* = task.Status */
+
+/* ---- events, in the order containerd must see them; told through opts.on_event the moment they become facts ---- */
+enum sbx_event_type {
+	SBX_EV_CREATE, SBX_EV_START, SBX_EV_EXIT, SBX_EV_DELETE, SBX_EV_OOM, SBX_EV_EXEC_ADDED, SBX_EV_EXEC_STARTED, SBX_EV_PAUSED, SBX_EV_RESUMED
+};
+struct sbx_event {
+	enum sbx_event_type type;
+	const char *id;      /* container */
+	const char *exec_id; /* exec, or "" for the init */
+	uint32_t pid, exit_status;
+	struct timespec exited_at;
+	/* SBX_EV_CREATE only */
+	const char *bundle, *stdin_path, *stdout_path, *stderr_path;
+	bool terminal;
+	const struct oci_rootfs_mount *rootfs;
+	size_t n_rootfs;
+};
+typedef void sbx_event_fn(void *arg, const struct sbx_event *ev);
+
+struct sbx_pod_opts {
+	struct hk_loop *loop;
+	struct hk_reaper *reaper;
+	const char *run_dir;  /* /run/husk: state files below <run_dir>/<namespace>/<group>, seccomp cache */
+	const char *ns;       /* containerd namespace */
+	const char *group;    /* group id of this shim */
+	const char *socket;   /* our own socket path, for the state file */
+	sbx_event_fn *on_event;
+	void *arg;
+};
+int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_err *err);
+/* Frees memory and fds; containers keep running. */
+void sbx_pod_free(struct sbx_pod *p);
+size_t sbx_pod_count(const struct sbx_pod *p); /* containers, of any state */
+
+struct sbx_reply {
+	uint32_t pid, exit_status;
+	struct timespec exited_at;
+};
+typedef void sbx_done_fn(void *arg, const struct sbx_reply *reply, const struct hk_err *err);
+struct sbx_done {
+	sbx_done_fn *fn;
+	void *arg;
+};
+
+struct sbx_create {
+	const char *id, *bundle;
+	const struct oci_rootfs_mount *rootfs;
+	size_t n_rootfs;
+	bool terminal;
+	const char *stdin_path, *stdout_path, *stderr_path; /* "" = none */
+	const char *checkpoint;                             /* non-empty: refused, HK_UNSUPPORTED */
+	bool no_pivot, no_new_keyring;
+	bool has_io_owner; /* runc Options io_uid/io_gid, host ids */
+	uid_t io_uid;
+	gid_t io_gid;
+	const char *traceparent;
+};
+struct sbx_exec {
+	const char *id, *exec_id;
+	bool terminal;
+	const char *stdin_path, *stdout_path, *stderr_path;
+	const char *spec_json;
+	size_t spec_json_len;
+};
+struct sbx_state {
+	const char *id; /* of the process: exec id or container id; strings are borrowed from the pod, use at once */
+	const char *bundle, *stdin_path, *stdout_path, *stderr_path;
+	uint32_t pid;
+	enum sbx_status status;
+	bool terminal;
+	uint32_t exit_status;
+	struct timespec exited_at; /* zero while running */
+};
+struct sbx_pid {
+	pid_t pid;
+	const char *exec_id; /* NULL when the process is not an exec's leader */
+};
+
+/* Everywhere: exec_id "" or NULL = the init. */
+void sbx_create(struct sbx_pod *p, const struct sbx_create *r, struct sbx_done done);
+void sbx_start(struct sbx_pod *p, const char *id, const char *exec_id, struct sbx_done done);
+int sbx_exec(struct sbx_pod *p, const struct sbx_exec *r, struct hk_err *err);
+/* timeout_ms < 0 = none, else HK_DEADLINE when it passes first. */
+void sbx_wait(struct sbx_pod *p, const char *id, const char *exec_id, int64_t timeout_ms, struct sbx_done done);
+int sbx_state(struct sbx_pod *p, const char *id, const char *exec_id, struct sbx_state *ret, struct hk_err *err);
+int sbx_kill(struct sbx_pod *p, const char *id, const char *exec_id, int sig, bool all, struct hk_err *err);
+void sbx_delete(struct sbx_pod *p, const char *id, const char *exec_id, struct sbx_done done);
+void sbx_pause(struct sbx_pod *p, const char *id, struct sbx_done done);
+void sbx_resume(struct sbx_pod *p, const char *id, struct sbx_done done);
+/* *ret: heap array (caller frees); a stopped container answers its init's pid (shim-protocol 3.11). */
+int sbx_pids(struct sbx_pod *p, const char *id, struct sbx_pid **ret, size_t *ret_n, struct hk_err *err);
+int sbx_close_stdin(struct sbx_pod *p, const char *id, const char *exec_id, struct hk_err *err);
+int sbx_resize(struct sbx_pod *p, const char *id, const char *exec_id, uint16_t cols, uint16_t rows, struct hk_err *err);
+/* The init's pid, 0 for an unknown id; never fails (Task.Connect). Stays after the exit. */
+uint32_t sbx_init_pid(struct sbx_pod *p, const char *id);
+/* LinuxResources JSON; len 0 is HK_INVALID. */
+int sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, struct hk_err *err);
+/* The cgroup whose oci_cgroup_stats answers Task.Stats; NULL + err when unknown or gone. */
+struct oci_cgroup *sbx_cgroup(struct sbx_pod *p, const char *id, struct hk_err *err);
+/* Writes every container, process and waiter to the log, one line each (SIGUSR1). */
+void sbx_dump(const struct sbx_pod *p);
+
+/*
+ * For the `delete` command, in a process of its own, blocking, idempotent and silent. Reads the state files of <run_dir>/<ns>: if the shim that
+ * owns `id` still listens, removes nothing of its siblings and nothing of a container that lives; if it is dead, kills every process of the
+ * whole group, removes cgroups, mounts and state files. *ret is the reply to print (pid of the init, 137, now; zeroes when unknown).
+ */
+int sbx_cleanup(const char *run_dir, const char *ns, const char *id, const char *bundle, struct sbx_reply *ret, struct hk_err *err);

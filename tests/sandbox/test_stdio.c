@@ -1,0 +1,646 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stdio with real FIFOs and the loop; this test plays containerd (the FIFOs' other ends) and the process (the fds it would get). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/child.h"
+#include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "sandbox/stdio.h"
+
+static char top[] = "/tmp/husk-stdio-XXXXXX";
+static char in_path[64], out_path[64], err_path[64];
+static struct hk_loop loop;
+static struct hk_reaper reaper;
+
+struct result {
+	int calls;
+	struct hk_err err;
+	bool failed;
+};
+
+static void on_ready(void *arg, const struct hk_err *err)
+{
+	struct result *r = arg;
+
+	r->calls++;
+	r->failed = err != NULL;
+	if (err)
+		r->err = *err;
+}
+
+static void on_drained(void *arg)
+{
+	(*(int *)arg)++;
+}
+
+static struct sbx_stdio_opts options(const char *in, const char *out, const char *err)
+{
+	return (struct sbx_stdio_opts){
+		.loop = &loop, .reaper = &reaper, .paths = { in, out, err }, .ns = "ns1", .id = "c1", .reader_wait_ms = 300
+	};
+}
+
+static struct sbx_stdio *open_now(const struct sbx_stdio_opts *o)
+{
+	struct sbx_stdio *s = NULL;
+	struct result r = { 0 };
+	struct hk_err err = { 0 };
+
+	assert_int_equal(sbx_stdio_open(o, on_ready, &r, &s, &err), 0);
+	for (int i = 0; i < 100 && r.calls == 0; i++)
+		assert_int_equal(hk_loop_once(&loop, 10), 0);
+	assert_int_equal(r.calls, 1);
+	assert_false(r.failed);
+	return s;
+}
+
+static void turn(int ms)
+{
+	const uint64_t end = hk_now_ns() + (uint64_t)ms * 1000000;
+
+	do {
+		assert_int_equal(hk_loop_once(&loop, 1), 0);
+	} while (hk_now_ns() < end);
+}
+
+static int reader_of(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* The process's copy of fd i: what it holds after the launch. */
+static int child_copy(const struct sbx_stdio *s, int i)
+{
+	int fd = fcntl(sbx_stdio_fds(s)[i], F_DUPFD_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void launched(struct sbx_stdio *s)
+{
+	int none = -1;
+
+	sbx_stdio_launched(s, &none, (uid_t)-1, (gid_t)-1);
+}
+
+static bool at_eof(int fd)
+{
+	char c;
+
+	return read(fd, &c, 1) == 0;
+}
+
+static void test_init_gets_the_fifo_and_the_client_its_eof(void **state)
+{
+	const struct sbx_stdio_opts o = options("", out_path, err_path);
+	int out = reader_of(out_path), err = reader_of(err_path), p1, p2;
+	struct sbx_stdio *s = open_now(&o);
+	char buf[16];
+
+	(void)state;
+	assert_int_equal(sbx_stdio_fds(s)[0], -1);
+	p1 = child_copy(s, 1);
+	p2 = child_copy(s, 2);
+	assert_int_equal(fcntl(p1, F_GETFL) & O_NONBLOCK, 0);
+	assert_int_equal(fcntl(p1, F_GETFL) & O_ACCMODE, O_WRONLY);
+	launched(s);
+	assert_int_equal(sbx_stdio_fds(s)[1], -1);
+	assert_int_equal(write(p1, "out", 3), 3);
+	assert_int_equal(write(p2, "err", 3), 3);
+	(void)hk_close(p1);
+	(void)hk_close(p2);
+	sbx_stdio_exited(s);
+	turn(20);
+	/* The bytes are unread, so no end is closed: the client is not at EOF but at its bytes. */
+	assert_int_equal(read(out, buf, sizeof(buf)), 3);
+	assert_memory_equal(buf, "out", 3);
+	assert_int_equal(read(out, buf, sizeof(buf)), -1);
+	assert_int_equal(errno, EAGAIN);
+	turn(150);
+	assert_true(at_eof(out));
+	assert_int_equal(read(err, buf, sizeof(buf)), 3);
+	turn(150);
+	assert_true(at_eof(err));
+	sbx_stdio_free(s);
+	(void)hk_close(out);
+	(void)hk_close(err);
+}
+
+static void test_nothing_written_means_eof_at_once(void **state)
+{
+	const struct sbx_stdio_opts o = options("", out_path, out_path);
+	int out = reader_of(out_path), p;
+	struct sbx_stdio *s = open_now(&o);
+
+	(void)state;
+	/* stdout and stderr are one path: one open, two fds of it. */
+	assert_true(sbx_stdio_fds(s)[2] >= 0);
+	p = child_copy(s, 2);
+	launched(s);
+	(void)hk_close(p);
+	sbx_stdio_exited(s);
+	assert_true(at_eof(out));
+	sbx_stdio_free(s);
+	(void)hk_close(out);
+}
+
+static void test_last_bytes_wait_for_a_daemon_that_is_away(void **state)
+{
+	const struct sbx_stdio_opts o = options("", out_path, "");
+	int out = reader_of(out_path), p;
+	struct sbx_stdio *s = open_now(&o);
+	char buf[16];
+
+	(void)state;
+	p = child_copy(s, 1);
+	launched(s);
+	(void)hk_close(out); /* containerd stops */
+	assert_int_equal(write(p, "last", 4), 4); /* and no SIGPIPE, no EPIPE */
+	(void)hk_close(p);
+	sbx_stdio_exited(s);
+	turn(250);
+	out = reader_of(out_path); /* containerd is back */
+	assert_int_equal(read(out, buf, sizeof(buf)), 4);
+	assert_memory_equal(buf, "last", 4);
+	turn(150);
+	assert_true(at_eof(out));
+	sbx_stdio_free(s);
+	(void)hk_close(out);
+}
+
+static void test_delete_is_eof_in_any_case(void **state)
+{
+	const struct sbx_stdio_opts o = options("", out_path, "");
+	int out = reader_of(out_path), p;
+	struct sbx_stdio *s = open_now(&o);
+	char buf[16];
+
+	(void)state;
+	p = child_copy(s, 1);
+	launched(s);
+	assert_int_equal(write(p, "x", 1), 1);
+	(void)hk_close(p);
+	sbx_stdio_exited(s);
+	sbx_stdio_free(s);
+	assert_int_equal(read(out, buf, sizeof(buf)), 1);
+	assert_true(at_eof(out));
+	(void)hk_close(out);
+}
+
+static void test_without_a_reader_the_open_waits_then_fails(void **state)
+{
+	const struct sbx_stdio_opts o = options("", out_path, "");
+	struct sbx_stdio *s = NULL;
+	struct result r = { 0 };
+	struct hk_err err;
+	int out;
+
+	(void)state;
+	assert_int_equal(sbx_stdio_open(&o, on_ready, &r, &s, &err), 0);
+	assert_int_equal(r.calls, 0);
+	turn(500);
+	assert_int_equal(r.calls, 1);
+	assert_true(r.failed);
+	assert_int_equal(r.err.kind, HK_DEADLINE);
+	assert_non_null(strstr(r.err.text, out_path));
+	sbx_stdio_free(s);
+
+	/* One that comes late is in time. */
+	r = (struct result){ 0 };
+	assert_int_equal(sbx_stdio_open(&o, on_ready, &r, &s, &err), 0);
+	turn(50);
+	assert_int_equal(r.calls, 0);
+	out = reader_of(out_path);
+	turn(100);
+	assert_int_equal(r.calls, 1);
+	assert_false(r.failed);
+	sbx_stdio_free(s);
+	(void)hk_close(out);
+
+	/* And one whose request is taken back never calls. */
+	r = (struct result){ 0 };
+	assert_int_equal(sbx_stdio_open(&o, on_ready, &r, &s, &err), 0);
+	sbx_stdio_free(s);
+	turn(100);
+	assert_int_equal(r.calls, 0);
+}
+
+static void test_stdin_of_an_init(void **state)
+{
+	const struct sbx_stdio_opts o = options(in_path, "", "");
+	struct sbx_stdio *s = open_now(&o);
+	int p = child_copy(s, 0), client;
+	struct pollfd pfd = { .fd = p, .events = POLLIN };
+	char buf[16];
+
+	(void)state;
+	launched(s);
+	client = open(in_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(client >= 0);
+	assert_int_equal(write(client, "one", 3), 3);
+	assert_int_equal(read(p, buf, sizeof(buf)), 3);
+	(void)hk_close(client);
+	assert_int_equal(poll(&pfd, 1, 20), 0); /* a client that detaches is no EOF */
+	client = open(in_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_int_equal(write(client, "two", 3), 3);
+	sbx_stdio_close_stdin(s);
+	sbx_stdio_close_stdin(s);
+	assert_int_equal(read(p, buf, sizeof(buf)), 3);
+	assert_int_equal(poll(&pfd, 1, 20), 0); /* the client's writer is still there */
+	(void)hk_close(client);
+	assert_true(at_eof(p));
+	(void)hk_close(p);
+	/* The process is gone and the client writes on: no SIGPIPE before Delete. */
+	client = open(in_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(client >= 0);
+	assert_int_equal(write(client, "three", 5), 5);
+	(void)hk_close(client);
+	sbx_stdio_free(s);
+}
+
+/* ---- exec ---- */
+
+static struct sbx_stdio *open_exec(const char *in, const char *out, const char *err)
+{
+	struct sbx_stdio_opts o = options(in, out, err);
+
+	o.is_exec = true;
+	return open_now(&o);
+}
+
+enum { BULK = 1 << 20 };
+
+static void test_a_slow_reader_gets_every_byte_of_an_exec(void **state)
+{
+	int out = reader_of(out_path), p;
+	struct sbx_stdio *s = open_exec("", out_path, "");
+	size_t sent = 0, got = 0;
+	bool has_exited = false;
+
+	(void)state;
+	p = child_copy(s, 1);
+	launched(s);
+	assert_int_equal(hk_set_nonblock(p, true), 0);
+	for (int i = 0; got < BULK; i++) {
+		unsigned char buf[5000];
+		ssize_t n;
+
+		for (size_t k = 0; k < sizeof(buf); k++)
+			buf[k] = (unsigned char)((sent + k) * 7 / 3);
+		n = sent < BULK ? write(p, buf, sizeof(buf) < BULK - sent ? sizeof(buf) : BULK - sent) : 0;
+		if (n > 0)
+			sent += (size_t)n;
+		if (sent == BULK && !has_exited) {
+			has_exited = true;
+			(void)hk_close(p);
+			sbx_stdio_exited(s);
+		}
+		assert_int_equal(hk_loop_once(&loop, 0), 0);
+		if (i % 3)
+			continue;
+		n = read(out, buf, 1777);
+		assert_false(n == 0);
+		for (ssize_t k = 0; k < n; k++)
+			assert_int_equal(buf[k], (unsigned char)((got + (size_t)k) * 7 / 3));
+		got += n > 0 ? (size_t)n : 0;
+		assert_true(i < 1000000);
+	}
+	assert_int_equal(got, BULK);
+	turn(20);
+	assert_true(at_eof(out));
+	sbx_stdio_free(s);
+	(void)hk_close(out);
+}
+
+static void test_eof_of_an_exec_comes_with_the_exit(void **state)
+{
+	int out = reader_of(out_path), p, drained = 0;
+	struct sbx_stdio *s = open_exec("", out_path, "");
+	char buf[16];
+
+	(void)state;
+	p = child_copy(s, 1);
+	launched(s);
+	assert_int_equal(write(p, "end", 3), 3);
+	(void)hk_close(p);
+	sbx_stdio_exited(s); /* no turn of the loop: what was written is there and the ends are closed */
+	assert_int_equal(read(out, buf, sizeof(buf)), 3);
+	assert_true(at_eof(out));
+	sbx_stdio_drain(s, 1000, on_drained, &drained);
+	assert_int_equal(drained, 1);
+	sbx_stdio_free(s);
+	(void)hk_close(out);
+}
+
+static void test_a_grandchild_keeps_an_exec_open_until_delete(void **state)
+{
+	int out = reader_of(out_path), p, drained = 0;
+	struct sbx_stdio *s = open_exec("", out_path, "");
+	char buf[16];
+
+	(void)state;
+	p = child_copy(s, 1);
+	launched(s);
+	sbx_stdio_exited(s);
+	assert_int_equal(write(p, "late", 4), 4);
+	turn(10);
+	assert_int_equal(read(out, buf, sizeof(buf)), 4);
+	sbx_stdio_drain(s, 60, on_drained, &drained);
+	turn(20);
+	assert_int_equal(drained, 0);
+	turn(80);
+	assert_int_equal(drained, 1);
+	sbx_stdio_free(s);
+	assert_true(at_eof(out));
+	(void)hk_close(p);
+	(void)hk_close(out);
+}
+
+static void test_stdin_of_an_exec(void **state)
+{
+	struct sbx_stdio *s = open_exec(in_path, "", "");
+	int p = child_copy(s, 0), client = open(in_path, O_WRONLY | O_CLOEXEC);
+	size_t sent = 0, got = 0;
+
+	(void)state;
+	launched(s);
+	assert_int_equal(hk_set_nonblock(p, true), 0);
+	assert_int_equal(hk_set_nonblock(client, true), 0);
+	sbx_stdio_close_stdin(s); /* at once: what the client still sends counts */
+	for (int i = 0; got < BULK; i++) {
+		char buf[4096] = { 0 };
+		ssize_t n = sent < BULK ? write(client, buf, sizeof(buf)) : 0;
+
+		sent += n > 0 ? (size_t)n : 0;
+		assert_int_equal(hk_loop_once(&loop, 0), 0);
+		n = read(p, buf, 3000);
+		assert_false(n == 0);
+		got += n > 0 ? (size_t)n : 0;
+		assert_true(i < 1000000);
+	}
+	turn(10);
+	assert_int_equal(read(p, &(char){ 0 }, 1), -1);
+	assert_int_equal(errno, EAGAIN);
+	(void)hk_close(client);
+	turn(10);
+	assert_true(at_eof(p));
+	(void)hk_close(p);
+	sbx_stdio_free(s);
+}
+
+static void test_an_exec_that_reads_no_stdin(void **state)
+{
+	struct sbx_stdio *s = open_exec(in_path, "", "");
+	int p = child_copy(s, 0), client = open(in_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+	(void)state;
+	launched(s);
+	(void)hk_close(p); /* EPIPE for the relay */
+	assert_int_equal(write(client, "nobody reads this", 17), 17);
+	turn(10);
+	assert_int_equal(write(client, "nor this", 8), 8); /* the client does not get SIGPIPE */
+	turn(10);
+	(void)hk_close(client);
+	sbx_stdio_free(s);
+}
+
+/* ---- files, schemes, terminals ---- */
+
+static void test_files(void **state)
+{
+	char uri[100], path[100], text[16];
+	struct sbx_stdio_opts o;
+	struct sbx_stdio *s;
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/logs/c1/out.log", top);
+	(void)snprintf(uri, sizeof(uri), "file://%s", path);
+	o = options("", uri, uri);
+	for (int i = 0; i < 2; i++) { /* the second appends */
+		s = open_now(&o);
+		assert_int_equal(write(sbx_stdio_fds(s)[1], "a", 1), 1);
+		assert_int_equal(write(sbx_stdio_fds(s)[2], "b", 1), 1);
+		launched(s);
+		sbx_stdio_exited(s);
+		sbx_stdio_free(s);
+	}
+	assert_int_equal(hk_read_file_at(AT_FDCWD, path, text, sizeof(text)), 4);
+	assert_string_equal(text, "abab");
+}
+
+static void test_schemes(void **state)
+{
+	char fifo_uri[100];
+	struct sbx_stdio_opts o = options("", "gopher://x/y", "");
+	struct sbx_stdio *s;
+	struct result r = { 0 };
+	struct hk_err err = { 0 };
+	int out;
+
+	(void)state;
+	assert_true(sbx_stdio_open(&o, on_ready, &r, &s, &err) < 0);
+	assert_string_equal(err.text, "unknown STDIO scheme gopher");
+	assert_int_equal(r.calls, 0);
+	o = options("", "/nonexistent-dir/x", "");
+	assert_true(sbx_stdio_open(&o, on_ready, &r, &s, &err) < 0);
+	assert_non_null(strstr(err.text, "/nonexistent-dir/x"));
+	(void)snprintf(fifo_uri, sizeof(fifo_uri), "fifo://%s", out_path);
+	o = options("", fifo_uri, "");
+	out = reader_of(out_path);
+	s = open_now(&o);
+	assert_true(sbx_stdio_fds(s)[1] >= 0);
+	sbx_stdio_free(s);
+	(void)hk_close(out);
+	o = options(NULL, NULL, NULL);
+	s = open_now(&o);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(sbx_stdio_fds(s)[i], -1);
+	sbx_stdio_free(s);
+}
+
+static void test_a_terminal(void **state)
+{
+	struct sbx_stdio_opts o = options(in_path, out_path, "");
+	int out = reader_of(out_path), client, master, slave;
+	struct termios raw;
+	struct winsize w = { 0 };
+	struct sbx_stdio *s;
+	char big[8000], buf[16000];
+	size_t got = 0;
+
+	(void)state;
+	o.terminal = true;
+	s = open_now(&o);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(sbx_stdio_fds(s)[i], -1);
+	assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
+	assert_int_equal(tcgetattr(slave, &raw), 0);
+	cfmakeraw(&raw);
+	assert_int_equal(tcsetattr(slave, TCSANOW, &raw), 0);
+	sbx_stdio_launched(s, &master, (uid_t)-1, (gid_t)-1);
+	assert_int_equal(master, -1);
+	assert_int_equal(sbx_stdio_resize(s, 132, 43), 0);
+	assert_int_equal(ioctl(slave, TIOCGWINSZ, &w), 0);
+	assert_int_equal(w.ws_col, 132);
+	assert_int_equal(w.ws_row, 43);
+
+	client = open(in_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_int_equal(write(client, "typed", 5), 5);
+	turn(20);
+	assert_int_equal(read(slave, buf, sizeof(buf)), 5);
+
+	/* The slave is closed and opened again while the process lives: no end. */
+	{
+		char *name = ttyname(slave);
+		char path[64];
+
+		(void)snprintf(path, sizeof(path), "%s", name);
+		(void)hk_close(slave);
+		turn(20);
+		slave = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+		assert_true(slave >= 0);
+	}
+	memset(big, 'x', sizeof(big));
+	assert_int_equal(hk_set_nonblock(slave, true), 0);
+	for (size_t sent = 0; sent < sizeof(big);) {
+		ssize_t n = write(slave, big + sent, sizeof(big) - sent);
+
+		if (n > 0)
+			sent += (size_t)n;
+		turn(1);
+	}
+	(void)hk_close(slave);
+	sbx_stdio_exited(s);
+	for (int i = 0; i < 300; i++) {
+		ssize_t n = read(out, buf, sizeof(buf));
+
+		if (n == 0)
+			break;
+		got += n > 0 ? (size_t)n : 0;
+		turn(1);
+	}
+	assert_int_equal(got, sizeof(big));
+	assert_true(at_eof(out));
+	(void)hk_close(client);
+	(void)hk_close(out);
+	sbx_stdio_free(s);
+}
+
+static void test_a_logging_binary(void **state)
+{
+	char script[100], uri[200], result[100], text[200];
+	struct sbx_stdio_opts o;
+	struct sbx_stdio *s;
+	hk_autofd fd = -1;
+
+	(void)state;
+	(void)snprintf(script, sizeof(script), "%s/logger", top);
+	(void)snprintf(result, sizeof(result), "%s/logged", top);
+	fd = open(script, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+	assert_true(fd >= 0);
+	(void)dprintf(fd, "#!/bin/sh\ntrap '' TERM\nexec 5>&-\n"
+		"{ echo \"$CONTAINER_ID $CONTAINER_NAMESPACE $*\"; /bin/cat <&3; /bin/cat <&4; } >%s\n", result);
+	fd = hk_close(fd);
+	(void)snprintf(uri, sizeof(uri), "binary://%s?one=1&two&one=3&b%%20c=d", script);
+	o = options("", uri, uri);
+	s = open_now(&o);
+	assert_int_equal(write(sbx_stdio_fds(s)[1], "out\n", 4), 4);
+	assert_int_equal(write(sbx_stdio_fds(s)[2], "err\n", 4), 4);
+	launched(s);
+	sbx_stdio_exited(s);
+	sbx_stdio_free(s);
+	for (int i = 0; i < 200 && !hk_list_is_empty(&reaper.children); i++)
+		turn(10);
+	assert_true(hk_list_is_empty(&reaper.children));
+	assert_true(hk_read_file_at(AT_FDCWD, result, text, sizeof(text)) > 0);
+	assert_string_equal(text, "c1 ns1 one 1 two  b c d\nout\nerr");
+}
+
+static void test_a_logging_binary_that_fails(void **state)
+{
+	struct sbx_stdio_opts o = options("", "binary-v2:///bin/false", "");
+	struct sbx_stdio *s = NULL;
+	struct result r = { 0 };
+	struct hk_err err = { 0 };
+
+	(void)state;
+	assert_int_equal(sbx_stdio_open(&o, on_ready, &r, &s, &err), 0);
+	for (int i = 0; i < 200 && r.calls == 0; i++)
+		turn(10);
+	assert_true(r.failed);
+	assert_string_equal(r.err.text, "logging binary did not call ready");
+	sbx_stdio_free(s);
+	for (int i = 0; i < 200 && !hk_list_is_empty(&reaper.children); i++)
+		turn(10);
+	o.paths[1] = "binary:///nonexistent/logger";
+	assert_true(sbx_stdio_open(&o, on_ready, &r, &s, &err) < 0);
+	assert_non_null(strstr(err.text, "/nonexistent/logger"));
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (!mkdtemp(top))
+		return -1;
+	(void)snprintf(in_path, sizeof(in_path), "%s/in", top);
+	(void)snprintf(out_path, sizeof(out_path), "%s/out", top);
+	(void)snprintf(err_path, sizeof(err_path), "%s/err", top);
+	if (mkfifo(in_path, 0700) < 0 || mkfifo(out_path, 0700) < 0 || mkfifo(err_path, 0700) < 0 || hk_loop_init(&loop) < 0)
+		return -1;
+	hk_reaper_init(&reaper, &loop);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	hk_loop_done(&loop);
+	return hk_rm_rf(AT_FDCWD, top);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_init_gets_the_fifo_and_the_client_its_eof),
+		cmocka_unit_test(test_nothing_written_means_eof_at_once),
+		cmocka_unit_test(test_last_bytes_wait_for_a_daemon_that_is_away),
+		cmocka_unit_test(test_delete_is_eof_in_any_case),
+		cmocka_unit_test(test_without_a_reader_the_open_waits_then_fails),
+		cmocka_unit_test(test_stdin_of_an_init),
+		cmocka_unit_test(test_a_slow_reader_gets_every_byte_of_an_exec),
+		cmocka_unit_test(test_eof_of_an_exec_comes_with_the_exit),
+		cmocka_unit_test(test_a_grandchild_keeps_an_exec_open_until_delete),
+		cmocka_unit_test(test_stdin_of_an_exec),
+		cmocka_unit_test(test_an_exec_that_reads_no_stdin),
+		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_schemes),
+		cmocka_unit_test(test_a_terminal),
+		cmocka_unit_test(test_a_logging_binary),
+		cmocka_unit_test(test_a_logging_binary_that_fails),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
