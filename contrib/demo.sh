@@ -30,9 +30,9 @@ within() { [ "$1" -le "$2" ]; }
 title "Packages and build"
 ./contrib/debian-deps.sh build demo
 cmake --preset release >/dev/null
-cmake --build --preset release -j "$(nproc)" | tail -n 1 | sed 's/^/  /'
+cmake --build --preset release -j "$(nproc)" --target containerd-shim-husk-v2 husk-init | tail -n 1 | sed 's/^/  /'
 bin=$repo/build/release/bin
-say "$("$bin/containerd-shim-husk-v2" -v | head -n 1), $(stat -c %s "$bin/containerd-shim-husk-v2") bytes; husk-init, $(stat -c %s "$bin/husk-init") bytes"
+say "husk $("$bin/containerd-shim-husk-v2" -v | awk '/Version/ { print $2 }'): containerd-shim-husk-v2, $(stat -c %s "$bin/containerd-shim-husk-v2") bytes; husk-init, $(stat -c %s "$bin/husk-init") bytes"
 
 # ---- what the machine has before, to compare with at the end ----
 dir=$(mktemp -d /tmp/husk-demo.XXXXXX)
@@ -48,7 +48,7 @@ list_procs() { # every process that was started by the demo carries its director
 }
 mounts_before=$(list_mounts) sockets_before=$(list_sockets)
 pids_of_pod=''
-containerd_pid='' events_pid=''
+containerd_pid='' events_pid='' attached_pid=''
 ctr() { command ctr -a "$dir/c.sock" -n "$ns" "$@"; }
 cleanup() {
 	local id
@@ -57,6 +57,7 @@ cleanup() {
 	if [ -n "$containerd_pid" ] && kill -0 "$containerd_pid" 2>/dev/null; then
 		for id in $(ctr tasks ls -q 2>/dev/null); do ctr tasks rm -f "$id" >/dev/null 2>&1; done
 		for id in $(ctr containers ls -q 2>/dev/null); do ctr containers rm "$id" >/dev/null 2>&1; done
+		[ -n "$attached_pid" ] && wait "$attached_pid" 2>/dev/null
 		[ -n "$events_pid" ] && kill "$events_pid" 2>/dev/null && wait "$events_pid" 2>/dev/null
 		kill "$containerd_pid" && wait "$containerd_pid" 2>/dev/null
 	fi
@@ -88,7 +89,7 @@ python3 contrib/oci_image.py "$dir/pause.tar" pause $pause "$bin/husk-init"
 ctr image import "$dir/busybox.tar" >/dev/null
 ctr image import "$dir/pause.tar" >/dev/null
 say "images: $image (from busybox-static), $pause (husk-init alone)"
-ctr events >"$dir/events" 2>&1 &
+env ctr -a "$dir/c.sock" -n "$ns" events >"$dir/events" 2>&1 &
 events_pid=$!
 
 title "The pod: a sandbox first, then two containers in its namespaces"
@@ -100,9 +101,16 @@ sandbox=$(pid_of $pod)
 mkdir "$dir/volume"
 join=(--with-ns "network:/proc/$sandbox/ns/net" --with-ns "ipc:/proc/$sandbox/ns/ipc" --with-ns "uts:/proc/$sandbox/ns/uts"
 	--mount "type=bind,src=$dir/volume,dst=/volume,options=rbind:rw")
-run "${join[@]}" --seccomp --memory-limit 67108864 $image pod1-writer sh -c 'echo "written by $HOSTNAME pid $$ of writer" >/volume/note; echo "writer: ready"; exec sleep 1000' \
-	>"$dir/writer.log" 2>&1
+# This one stays attached, as a log reader does.
+env ctr -a "$dir/c.sock" -n "$ns" run --runtime io.containerd.husk.v2 --annotation io.containerd.runc.v2.group=$pod "${join[@]}" --seccomp \
+	--memory-limit 67108864 $image pod1-writer \
+	sh -c 'echo "written by pid $$ of the writer" >/volume/note; echo "writer: ready"; exec sleep 1000' >"$dir/writer.log" 2>&1 &
+attached_pid=$!
 run "${join[@]}" --seccomp $image pod1-reader sleep 1000
+for _ in $(seq 50); do
+	grep -q ready "$dir/writer.log" && break
+	sleep 0.1
+done
 writer=$(pid_of pod1-writer) reader=$(pid_of pod1-reader)
 pids_of_pod="$sandbox $writer $reader"
 ctr tasks ls | sed 's/^/  /'
@@ -119,7 +127,7 @@ check "mnt differs: $(nsid "$sandbox" mnt), $(nsid "$writer" mnt), $(nsid "$read
 check "net is not this machine's" differs "$(nsid "$sandbox" net)" "$(nsid self net)"
 cgroup_of() { grep -E ':(memory|):' "/proc/$1/cgroup" | head -n 1 | cut -d: -f3; }
 check "each has its own cgroup: $(cgroup_of "$writer"), $(cgroup_of "$reader")" differs "$(cgroup_of "$writer")" "$(cgroup_of "$reader")"
-limit=$(cat /sys/fs/cgroup{/memory,}"$(cgroup_of "$writer")"/memory.{limit_in_bytes,max} 2>/dev/null | head -n 1)
+limit=$({ cat /sys/fs/cgroup{/memory,}"$(cgroup_of "$writer")"/memory.{limit_in_bytes,max} || true; } 2>/dev/null | head -n 1)
 check "the writer's memory limit is $limit bytes" same "$limit" 67108864
 check "the default seccomp profile is loaded: Seccomp $(awk '/^Seccomp:/ { print $2 }' "/proc/$writer/status")" \
 	same "$(awk '/^Seccomp:/ { print $2 }' "/proc/$writer/status")" 2

@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
@@ -19,10 +18,6 @@
 #include "oci/base/err.h"
 #include "oci/hook_proc.h"
 #include "oci/launch.h"
-
-#ifndef P_PIDFD
-#define P_PIDFD 3
-#endif
 
 enum { MS_PER_S = 1000, NS_PER_MS = 1000000 };
 
@@ -257,24 +252,21 @@ static int run_here(const struct oci_hook *h, size_t index, const char *kind, co
 {
 	struct oci_hook_proc p;
 	uint64_t until = h->has_timeout ? hk_now_ns() + (uint64_t)h->timeout_s * MS_PER_S * NS_PER_MS : 0;
+	struct hk_exit x = { 0 };
 	char why[32];
-	int status, r = oci_hook_spawn(&p, h, state, env, NULL, err);
+	int r = oci_hook_spawn(&p, h, state, env, NULL, err);
 	bool late;
 
 	if (r < 0)
 		return r;
 	late = attend(&p, until);
-	while (waitpid(p.pid, &status, 0) < 0 && errno == EINTR)
-		;
+	r = hk_wait_here(p.pid, &x);
 	oci_hook_drain(&p);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-		oci_hook_close(&p);
-		return 0;
-	}
-	r = oci_hook_fail(&p, kind, index, h->path,
-	    late ? "did not finish in time"
-	         : oci_hook_why(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), WIFSIGNALED(status), why),
-	    err);
+	if (r < 0)
+		r = hk_fail(err, HK_INTERNAL, -r, "wait for hook %s", h->path);
+	else if (x.status != 0)
+		r = oci_hook_fail(&p, kind, index, h->path, late ? "did not finish in time" : oci_hook_why(x.status, x.was_signaled, why),
+		    err);
 	oci_hook_close(&p);
 	return r;
 }

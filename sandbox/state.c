@@ -110,6 +110,8 @@ int ct_step(enum ct_state *state, enum ct_event event, struct hk_err *err)
 
 	if (!to && (event == CE_PAUSE || event == CE_RESUME) && (*state == CT_CREATED || *state == CT_STARTING))
 		return hk_fail_text(err, HK_BAD_STATE, EINVAL, "cannot %s task in created state", event == CE_PAUSE ? "pause" : "resume");
+	if (!to && event == CE_RESUME && *state == CT_RUNNING)
+		return hk_fail_text(err, HK_BAD_STATE, EINVAL, "cannot resume a running process");
 	if (!to) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"

@@ -328,9 +328,18 @@ void convert_reply_connected(struct ttrpc_call *call, uint32_t shim_pid, uint32_
 
 /* ---- errors ---- */
 
+static enum hk_kind kind_for(enum hk_kind kind, const char *method)
+{
+	if (strcmp(method, "Create") == 0 && (kind == HK_UNSUPPORTED || kind == HK_NOT_FOUND))
+		return HK_INTERNAL;
+	if (strcmp(method, "Connect") == 0 && kind == HK_UNSUPPORTED)
+		return HK_INTERNAL;
+	return kind;
+}
+
 enum ttrpc_code convert_code(enum hk_kind kind, const char *method)
 {
-	switch (kind) {
+	switch (kind_for(kind, method)) {
 	case HK_INTERNAL:
 		break;
 	case HK_INVALID:
@@ -342,8 +351,6 @@ enum ttrpc_code convert_code(enum hk_kind kind, const char *method)
 	case HK_BAD_STATE:
 		return TTRPC_FAILED_PRECONDITION;
 	case HK_UNSUPPORTED:
-		if (strcmp(method, "Create") == 0 || strcmp(method, "Connect") == 0)
-			break;
 		return TTRPC_UNIMPLEMENTED;
 	case HK_EXHAUSTED:
 		return TTRPC_RESOURCE_EXHAUSTED;
@@ -366,11 +373,12 @@ static bool is_runtime_failure(enum hk_kind kind)
 	return kind == HK_INTERNAL || kind == HK_INVALID || kind == HK_UNSUPPORTED || kind == HK_EXHAUSTED || kind == HK_DEADLINE;
 }
 
-void convert_text(const struct hk_err *err, const char *prefix, char *ret, size_t size)
+void convert_text(const struct hk_err *err, const char *method, const char *prefix, char *ret, size_t size)
 {
-	const char *suffix = class_suffix(err->kind);
+	enum hk_kind kind = kind_for(err->kind, method);
+	const char *suffix = class_suffix(kind);
 
-	if (!is_runtime_failure(err->kind))
+	if (!is_runtime_failure(kind))
 		prefix = NULL;
 	if (hk_has_suffix(err->text, suffix))
 		suffix = "";
@@ -381,7 +389,7 @@ void convert_fail(struct ttrpc_call *call, const struct hk_err *err, const char 
 {
 	char text[sizeof(err->text) + 80];
 
-	convert_text(err, prefix, text, sizeof(text));
+	convert_text(err, call->method, prefix, text, sizeof(text));
 	ttrpc_call_fail(call, convert_code(err->kind, call->method), text);
 }
 

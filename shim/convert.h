@@ -64,13 +64,16 @@ void convert_reply_connected(struct ttrpc_call *call, uint32_t shim_pid, uint32_
 void convert_reply_stats(struct ttrpc_call *call, const struct oci_stats *s);
 
 /* ---- errors ---- */
-/* Never Unimplemented from Create or Connect: containerd would take the whole shim for a version 2 one. */
+/*
+ * Never Unimplemented from Create or Connect: containerd would take the whole shim for a version 2 one. And never NotFound from Create: what
+ * is missing there is a file, not the container that the client asked for.
+ */
 enum ttrpc_code convert_code(enum hk_kind kind, const char *method);
 /*
  * The text as containerd's clients know it: "<prefix>: " (may be NULL) before a failure of the runtime itself, not before a wrong id or a wrong
  * moment; ": not found" and ": already exists" at the end of those classes, which containerd strips.
  */
-void convert_text(const struct hk_err *err, const char *prefix, char *ret, size_t size);
+void convert_text(const struct hk_err *err, const char *method, const char *prefix, char *ret, size_t size);
 void convert_fail(struct ttrpc_call *call, const struct hk_err *err, const char *prefix);
 
 /* ---- events ---- */

@@ -3,9 +3,8 @@
 """Runs one test and fails it if it leaves anything behind: leakcheck.py [--name TEST] -- COMMAND ...
 
 Left behind means: a process below this one (it is a subreaper, so orphans come to it), a mount of this mount namespace, a cgroup, a
-named unix socket, a network namespace, or a file of husk's or containerd's run directories, that was not there before. What a test
-left is then removed (processes by pid, cgroups, mounts made by it), so that one bad test does not fail the next. Exit 77 (skip) passes
-through. (File descriptors are counted inside each C test: tests/lib/fdcheck.c.)
+named unix socket, a network namespace, or a file of husk's or containerd's run directories, that was not there before. The processes, and
+of the rest what carries husk's name, are then removed, so that one bad test does not fail the next. Exit 77 (skip) passes through. (File descriptors are counted inside each C test: tests/lib/fdcheck.c.)
 """
 import ctypes
 import os
@@ -105,14 +104,15 @@ def clean(left_processes, left_mounts, left_cgroups, left_files):
         except ProcessLookupError:
             pass
     settled(children, {})
-    for target in sorted(left_mounts.values(), reverse=True):
+    # Only what is surely ours: on a machine in use, others make mounts and cgroups meanwhile.
+    for target in sorted((t for t in left_mounts.values() if "husk" in t), reverse=True):
         subprocess.run(["umount", "-l", target], check=False, stderr=subprocess.DEVNULL)
-    for path in sorted(left_cgroups, reverse=True):
+    for path in sorted((c for c in left_cgroups if "husk" in c), reverse=True):
         try:
             os.rmdir(path)
         except OSError:
             pass
-    for path in left_files:
+    for path in (f for f in left_files if f.startswith("/run/husk/")):
         try:
             os.unlink(path)
         except OSError:
@@ -127,7 +127,11 @@ def main(argv):
     test = subprocess.Popen(command)
     for s in (signal.SIGTERM, signal.SIGINT):
         signal.signal(s, lambda n, _frame: test.send_signal(n))
-    status = test.wait()
+    while True:  # orphans of the test (shims are some) come to us, and are reaped as the host's init would
+        pid, status = os.waitpid(-1, 0)
+        if pid == test.pid:
+            break
+    status = os.waitstatus_to_exitcode(status)
 
     left = settled(children, {})
     mnt, cg, sock, fil = (settled(p, b) for p, b in zip((mounts, cgroups, sockets, files), before))

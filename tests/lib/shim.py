@@ -252,24 +252,37 @@ class Pod:
         if self.shim_pid and is_alive(self.shim_pid):
             os.kill(self.shim_pid, signal.SIGKILL)
             eventually(lambda: not is_alive(self.shim_pid), what="end of the shim")
-        for cid in self.bundles:
-            self.command(cid, "delete", "-bundle", self.bundles[cid], cwd="/", stdin=subprocess.DEVNULL)
-        self.events.close()
-        for reader in [*self.output.values(), *self.errors.values()]:
-            reader.release()
-        self._remove_cgroups()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        try:
+            for cid in self.bundles:
+                self.command(cid, "delete", "-bundle", self.bundles[cid], cwd="/", stdin=subprocess.DEVNULL)
+        finally:
+            # Whatever is wrong with the program under test, nothing of it stays.
+            self.events.close()
+            for reader in [*self.output.values(), *self.errors.values()]:
+                reader.release()
+            self._kill_cgroups()
+            self._remove_cgroups()
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _cgroups(self):
+        root = "/sys/fs/cgroup"
+        for top in [""] if os.path.exists(f"{root}/cgroup.procs") else os.listdir(root):
+            for path, _, _ in sorted(os.walk(os.path.join(root, top, self.cgroup.lstrip("/"))), reverse=True):
+                yield path
+
+    def _kill_cgroups(self):
+        for path in self._cgroups():
+            with open(f"{path}/cgroup.procs", encoding="utf-8") as f:
+                for pid in map(int, f.read().split()):
+                    os.kill(pid, signal.SIGKILL)
+                    eventually(lambda pid=pid: not is_alive(pid), what="end of a container")
 
     def _remove_cgroups(self):
-        root = "/sys/fs/cgroup"
-        tops = [""] if os.path.exists(f"{root}/cgroup.procs") else os.listdir(root)
-        for top in tops:
-            path = os.path.join(root, top, self.cgroup.lstrip("/"))
-            for sub, _, _ in sorted(os.walk(path), reverse=True):
-                try:
-                    os.rmdir(sub)
-                except OSError:
-                    pass
+        for path in self._cgroups():
+            try:
+                os.rmdir(path)
+            except OSError:
+                pass
 
     def __enter__(self):
         return self

@@ -132,6 +132,7 @@ static void test_words_that_clients_match_on(void **state)
 		{ CT_PAUSED, CE_DELETE, "cannot delete a running process" },
 		{ CT_CREATED, CE_PAUSE, "cannot pause task in created state" },
 		{ CT_CREATED, CE_RESUME, "cannot resume task in created state" },
+		{ CT_RUNNING, CE_RESUME, "cannot resume a running process" },
 		{ CT_STOPPED, CE_PAUSE, "cannot pause a stopped container" },
 		{ CT_PAUSED, CE_PAUSE, "cannot pause a paused container" },
 		{ CT_STOPPED, CE_UPDATE, "cannot update a stopped container" },

@@ -430,7 +430,7 @@ static void test_an_exec_that_reads_no_stdin(void **state)
 
 static void test_files(void **state)
 {
-	char uri[100], path[100], text[16];
+	char uri[120], path[100], text[16];
 	struct sbx_stdio_opts o;
 	struct sbx_stdio *s;
 

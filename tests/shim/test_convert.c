@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/str.h"
 #include "oci/oci.h"
 #include "proto/names.h"
 #include "proto/options.pb-c.h"
@@ -246,10 +247,11 @@ static void codes(void **state)
 	(void)state;
 	for (size_t i = 0; i < HK_ARRAY_SIZE(rows); i++) {
 		assert_int_equal(convert_code(rows[i].kind, "Checkpoint"), rows[i].code);
-		/* These two must never say Unimplemented; nothing else differs. */
-		for (size_t k = 0; k < 2; k++)
-			assert_int_equal(convert_code(rows[i].kind, k ? "Create" : "Connect"),
-			    rows[i].kind == HK_UNSUPPORTED ? TTRPC_UNKNOWN : rows[i].code);
+		/* These two must never say Unimplemented, the second not NotFound either; nothing else differs. */
+		assert_int_equal(convert_code(rows[i].kind, "Connect"),
+		    rows[i].kind == HK_UNSUPPORTED ? TTRPC_UNKNOWN : rows[i].code);
+		assert_int_equal(convert_code(rows[i].kind, "Create"),
+		    rows[i].kind == HK_UNSUPPORTED || rows[i].kind == HK_NOT_FOUND ? TTRPC_UNKNOWN : rows[i].code);
 	}
 }
 
@@ -268,6 +270,8 @@ static void texts(void **state)
 		{ HK_NOT_FOUND, "process does not exist e", "OCI runtime exec failed", "process does not exist e: not found" },
 		{ HK_EXISTS, "task a", "OCI runtime create failed", "task a: already exists" },
 		{ HK_EXISTS, "a: already exists", NULL, "a: already exists" },
+		{ HK_NOT_FOUND, "read /b/config.json: ENOENT", "OCI runtime create failed",
+		    "OCI runtime create failed: read /b/config.json: ENOENT" },
 		{ HK_BAD_STATE, "container a init process is not running", "OCI runtime exec failed",
 		    "container a init process is not running" },
 		{ HK_UNAVAILABLE, "shim is shutting down", "OCI runtime create failed", "shim is shutting down" },
@@ -279,7 +283,8 @@ static void texts(void **state)
 		char text[1100];
 
 		(void)hk_fail_text(&err, rows[i].kind, EIO, "%s", rows[i].text);
-		convert_text(&err, rows[i].prefix, text, sizeof(text));
+		convert_text(&err, hk_streq(rows[i].prefix, "OCI runtime create failed") ? "Create" : "Start", rows[i].prefix, text,
+		    sizeof(text));
 		assert_string_equal(text, rows[i].want);
 	}
 }

@@ -1,56 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * tests/oci/launch_helpers.h — drives oci/oci.h to the end of each call, for the root tests. Include after cmocka.h.
- * A box is one container with its bundle; the rootfs is busybox-static's.
- */
-#pragma once
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
+/* tests/oci/box.c — see box.h. Every call turns the loop until its callback has run, with a limit. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#include "oci/base/auto.h"
-#include "oci/base/child.h"
-#include "oci/base/err.h"
-#include "oci/base/fd.h"
-#include "oci/base/loop.h"
-#include "oci/oci.h"
+#include <cmocka.h>
+
+#include <sys/sendfile.h>
+
+#include "tests/oci/box.h"
 
 enum { TURN_MS = 10000, TURNS = 3000 };
 
-#define NS_NEW "{\"type\":\"pid\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{\"type\":\"network\"},"
-#define NS_MOUNT "{\"type\":\"mount\"}"
-#define CAPS "[\"CAP_CHOWN\",\"CAP_SETUID\",\"CAP_SETGID\",\"CAP_KILL\",\"CAP_SYS_CHROOT\"]"
+char base[] = "/tmp/husk-test-launch-XXXXXX";
+struct hk_loop loop;
+struct hk_reaper reaper;
+struct oci_engine engine = { .loop = &loop, .reaper = &reaper };
 
-static char base[] = "/tmp/husk-test-launch-XXXXXX";
-static struct hk_loop loop;
-static struct hk_reaper reaper;
-static struct oci_engine engine = { .loop = &loop, .reaper = &reaper };
-
-struct config { /* all optional; JSON fragments that end in a comma */
-	const char *args;       /* "\"true\"" */
-	const char *process, *linux_, *root;
-	const char *namespaces; /* instead of NS_NEW */
-	const char *rootfs;
-};
-struct box {
-	char id[32], dir[128];
-	struct oci_container *c;
-	struct hk_child init, extra;
-	int out[2];    /* the stdout and stderr of all that runs in it */
-	int console;
-	bool done, exited, extra_exited;
-	int status, extra_status;
-	struct hk_err err;
-	char text[8192];
-};
-
-static inline void write_text(const char *dir, const char *name, const char *text)
+void write_text(const char *dir, const char *name, const char *text)
 {
 	char path[512];
 	int fd;
@@ -62,19 +30,34 @@ static inline void write_text(const char *dir, const char *name, const char *tex
 	(void)hk_close(fd);
 }
 
-static inline void make_rootfs(const char *dir)
+static void copy_program(const char *from, const char *to)
+{
+	int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	ssize_t n;
+
+	assert_true(in >= 0 && out >= 0);
+	while ((n = sendfile(out, in, NULL, 1 << 24)) > 0)
+		;
+	assert_int_equal(n, 0);
+	(void)hk_close(in);
+	(void)hk_close(out);
+}
+
+static void make_rootfs(const char *dir)
 {
 	static const char *const dirs[] = { "bin", "etc", "proc", "sys", "dev", "tmp", "root" };
 	static const char *const links[] = { "sh", "true", "cat", "id", "sleep", "ls", "readlink", "mkdir", "tty", "env", "kill", "ps" };
-	char cmd[512], path[512];
+	char path[512];
 
 	assert_int_equal(mkdir(dir, 0755), 0);
 	for (size_t i = 0; i < HK_ARRAY_SIZE(dirs); i++) {
 		(void)snprintf(path, sizeof(path), "%s/%s", dir, dirs[i]);
 		assert_int_equal(mkdir(path, 0755), 0);
 	}
-	(void)snprintf(cmd, sizeof(cmd), "cp /bin/busybox %s/bin/busybox && chmod 1777 %s/tmp", dir, dir);
-	assert_int_equal(system(cmd), 0);
+	(void)snprintf(path, sizeof(path), "%s/tmp", dir);
+	assert_int_equal(chmod(path, 01777), 0);
+	(void)snprintf(path, sizeof(path), "%s/bin/busybox", dir);
+	copy_program("/bin/busybox", path);
 	for (size_t i = 0; i < HK_ARRAY_SIZE(links); i++) {
 		(void)snprintf(path, sizeof(path), "%s/bin/%s", dir, links[i]);
 		assert_int_equal(symlink("busybox", path), 0);
@@ -82,12 +65,12 @@ static inline void make_rootfs(const char *dir)
 	write_text(dir, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n");
 }
 
-static inline const char *or(const char *s, const char *other)
+static const char *or(const char *s, const char *other)
 {
 	return s ? s : other;
 }
 
-static inline struct box *box_new(const char *id, const struct config *cf)
+struct box *box_new(const char *id, const struct config *cf)
 {
 	struct box *b = calloc(1, sizeof(*b));
 	char text[16384], rootfs[256];
@@ -116,14 +99,14 @@ static inline struct box *box_new(const char *id, const struct config *cf)
 	return b;
 }
 
-static inline void turn_until(const bool *flag)
+void turn_until(const bool *flag)
 {
 	for (int i = 0; !*flag && i < TURNS; i++)
 		assert_int_equal(hk_loop_once(&loop, TURN_MS), 0);
 	assert_true(*flag);
 }
 
-static inline void on_box_exit(void *owner, const struct hk_exit *x)
+static void on_box_exit(void *owner, const struct hk_exit *x)
 {
 	struct box *b = owner;
 
@@ -131,7 +114,7 @@ static inline void on_box_exit(void *owner, const struct hk_exit *x)
 	b->status = x->status;
 }
 
-static inline void on_extra_exit(void *owner, const struct hk_exit *x)
+static void on_extra_exit(void *owner, const struct hk_exit *x)
 {
 	struct box *b = owner;
 
@@ -139,7 +122,7 @@ static inline void on_extra_exit(void *owner, const struct hk_exit *x)
 	b->extra_status = x->status;
 }
 
-static inline void launched(struct box *b, struct hk_child *child, const struct oci_launched *l, const struct hk_err *err)
+static void launched(struct box *b, struct hk_child *child, const struct oci_launched *l, const struct hk_err *err)
 {
 	int fd;
 
@@ -155,21 +138,21 @@ static inline void launched(struct box *b, struct hk_child *child, const struct 
 		b->console = l->console_fd;
 }
 
-static inline void on_created(void *arg, const struct oci_launched *l, const struct hk_err *err)
+void on_created(void *arg, const struct oci_launched *l, const struct hk_err *err)
 {
 	struct box *b = arg;
 
 	launched(b, &b->init, l, err);
 }
 
-static inline void on_exec(void *arg, const struct oci_launched *l, const struct hk_err *err)
+static void on_exec(void *arg, const struct oci_launched *l, const struct hk_err *err)
 {
 	struct box *b = arg;
 
 	launched(b, &b->extra, l, err);
 }
 
-static inline void on_done(void *arg, const struct hk_err *err)
+static void on_done(void *arg, const struct hk_err *err)
 {
 	struct box *b = arg;
 
@@ -179,8 +162,7 @@ static inline void on_done(void *arg, const struct hk_err *err)
 		b->err = *err;
 }
 
-/* Each returns 0 or -errno with b->err, whether the error came at once or by the callback. */
-static inline int box_create_begin(struct box *b, bool terminal)
+int box_create_begin(struct box *b, bool terminal)
 {
 	struct oci_create_opts o = { .id = b->id, .bundle = b->dir, .terminal = terminal, .stdio = { -1, b->out[1], b->out[1] } };
 
@@ -188,7 +170,7 @@ static inline int box_create_begin(struct box *b, bool terminal)
 	return oci_create(&engine, &o, on_created, b, &b->c, &b->err);
 }
 
-static inline int box_create(struct box *b, bool terminal)
+int box_create(struct box *b, bool terminal)
 {
 	int r = box_create_begin(b, terminal);
 
@@ -199,7 +181,7 @@ static inline int box_create(struct box *b, bool terminal)
 	return -b->err.code;
 }
 
-static inline int box_start(struct box *b)
+int box_start(struct box *b)
 {
 	int r;
 
@@ -211,7 +193,7 @@ static inline int box_start(struct box *b)
 	return -b->err.code;
 }
 
-static inline int box_exec(struct box *b, const char *json, bool terminal)
+int box_exec(struct box *b, const char *json, bool terminal)
 {
 	struct oci_exec_opts o = { .process_json = json, .process_json_len = strlen(json), .terminal = terminal,
 		.stdio = { -1, b->out[1], b->out[1] }, .init_pidfd = b->init.pidfd, .init_pid = b->init.pid };
@@ -226,20 +208,19 @@ static inline int box_exec(struct box *b, const char *json, bool terminal)
 	return -b->err.code;
 }
 
-static inline int box_wait(struct box *b)
+int box_wait(struct box *b)
 {
 	turn_until(&b->exited);
 	return b->status;
 }
 
-static inline int box_wait_extra(struct box *b)
+int box_wait_extra(struct box *b)
 {
 	turn_until(&b->extra_exited);
 	return b->extra_status;
 }
 
-/* What has been written so far. */
-static inline const char *box_text(struct box *b)
+const char *box_text(struct box *b)
 {
 	size_t have = 0;
 	ssize_t n;
@@ -251,8 +232,7 @@ static inline const char *box_text(struct box *b)
 	return b->text;
 }
 
-/* Waits for the first whole line: the program is up. */
-static inline const char *box_line(struct box *b)
+const char *box_line(struct box *b)
 {
 	ssize_t n;
 
@@ -263,7 +243,7 @@ static inline const char *box_line(struct box *b)
 	return b->text;
 }
 
-static inline bool cgroup_exists(const struct box *b)
+bool cgroup_exists(const struct box *b)
 {
 	static const char *const trees[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids" };
 	char path[256];
@@ -276,7 +256,7 @@ static inline bool cgroup_exists(const struct box *b)
 	return false;
 }
 
-static inline void box_kill(struct box *b)
+void box_kill(struct box *b)
 {
 	if (b->init.pid && !b->exited) {
 		assert_int_equal(hk_child_kill(&b->init, SIGKILL), 0);
@@ -284,7 +264,7 @@ static inline void box_kill(struct box *b)
 	}
 }
 
-static inline void box_remove(struct box *b)
+void box_remove(struct box *b)
 {
 	b->done = false;
 	assert_int_equal(oci_remove(b->c, on_done, b, &b->err), 0);
@@ -293,8 +273,7 @@ static inline void box_remove(struct box *b)
 		fail_msg("remove: %s", b->err.text);
 }
 
-/* The end of every test: nothing may be left, not a process, not a zombie, not a cgroup. The fds are judged by fdcheck.c. */
-static inline void box_free(struct box *b)
+void box_free(struct box *b)
 {
 	if (b->c) {
 		box_kill(b);
@@ -314,7 +293,20 @@ static inline void box_free(struct box *b)
 	free(b);
 }
 
-static inline int launch_setup(void **state)
+void nobody_is_left(void **state)
+{
+	bool gone = false;
+
+	(void)state;
+	for (int i = 0; !gone && i < 200; i++) {
+		hk_reaper_sweep(&reaper);
+		gone = waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD;
+		(void)usleep(10000);
+	}
+	assert_true(gone);
+}
+
+int launch_setup(void **state)
 {
 	char path[256];
 
@@ -330,7 +322,7 @@ static inline int launch_setup(void **state)
 	return 0;
 }
 
-static inline int launch_teardown(void **state)
+int launch_teardown(void **state)
 {
 	static const char *const trees[] = { "", "/unified", "/memory", "/pids", "/cpu", "/cpuacct", "/cpuset", "/devices", "/freezer",
 		"/blkio", "/systemd", "/cpu,cpuacct", "/net_cls", "/net_prio", "/perf_event", "/hugetlb", "/net_cls,net_prio", "/rdma", "/misc" };
@@ -342,7 +334,5 @@ static inline int launch_teardown(void **state)
 		(void)snprintf(path, sizeof(path), "/sys/fs/cgroup%s/husk-test-launch", trees[i]);
 		(void)rmdir(path);
 	}
-	if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD)
-		return -1; /* a child that nobody reaped */
 	return hk_rm_rf(AT_FDCWD, base);
 }
