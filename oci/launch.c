@@ -222,29 +222,42 @@ static on_msg_fn *const table[LS_N_STATES][OCI_N_MSGS] = { /* message 0 is EOF *
 	[LS_STARTING] = { [0] = on_eof, [OCI_MSG_FAILED] = on_failed },
 };
 
+static bool take_console(struct oci_launch *l, const struct oci_msg *m, int *take_fd)
+{
+	if (m->type != OCI_MSG_FDS || m->value != OCI_FDS_CONSOLE || l->state != LS_SETTING_UP || l->console_fd >= 0 || *take_fd < 0)
+		return false;
+	l->console_fd = hk_take_fd(take_fd);
+	return true;
+}
+
+/*
+ * What ends the launch may lie behind a console that came in the same turn, and must be seen in it: in the turn's last pass
+ * exits are reaped, and an exec that is not handed over by then would lose its own.
+ */
 static void on_socket(void *owner, uint32_t events)
 {
 	struct oci_launch *l = owner;
 	struct oci_msg m = { 0 };
-	hk_autofd fd = -1;
-	int r = oci_sync_recv(l->sock, &m, &fd, MSG_DONTWAIT);
+	struct hk_err err;
+	int r;
 
 	(void)events;
+	do {
+		hk_autofd fd = -1;
+
+		r = oci_sync_recv(l->sock, &m, &fd, MSG_DONTWAIT);
+		if (r == 1 && take_console(l, &m, &fd))
+			continue;
+		break;
+	} while (true);
 	if (r == -EAGAIN)
 		return;
-	if (r == 1 && m.type == OCI_MSG_FDS && m.value == OCI_FDS_CONSOLE && l->state == LS_SETTING_UP && l->console_fd < 0 && fd >= 0) {
-		l->console_fd = hk_take_fd(&fd);
+	if (r >= 0 && table[l->state][r ? m.type : 0]) {
+		table[l->state][r ? m.type : 0](l, &m);
 		return;
 	}
-	if (r < 0 || !table[l->state][r ? m.type : 0]) {
-		struct hk_err err;
-
-		(void)hk_fail(&err, HK_INTERNAL, r < 0 ? -r : EPROTO, "message %u of the set-up process while %s", m.type,
-		    state_names[l->state]);
-		oci_launch_fail(l, &err);
-		return;
-	}
-	table[l->state][r ? m.type : 0](l, &m);
+	(void)hk_fail(&err, HK_INTERNAL, r < 0 ? -r : EPROTO, "message %u of the set-up process while %s", m.type, state_names[l->state]);
+	oci_launch_fail(l, &err);
 }
 
 /* ---- beginning ---- */

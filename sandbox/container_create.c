@@ -214,7 +214,7 @@ static int check(struct sbx_pod *p, const struct sbx_create *r, struct hk_err *e
 	if (!r->bundle || r->bundle[0] != '/' || strchr(r->bundle, '\n'))
 		return hk_fail_text(err, HK_INVALID, EINVAL, "bundle \"%.200s\" is not an absolute path", r->bundle ? r->bundle : "");
 	if (pod_find_any(p, r->id))
-		return hk_fail_text(err, HK_EXISTS, EEXIST, "container %s", r->id);
+		return hk_fail_text(err, HK_EXISTS, EEXIST, "container %s already exists", r->id);
 	if (r->checkpoint && *r->checkpoint)
 		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP, "restore of %s from a checkpoint is not supported", r->id);
 	return 0;

@@ -418,7 +418,7 @@ int sbx_exec(struct sbx_pod *p, const struct sbx_exec *r, struct hk_err *err)
 		return -ENOENT;
 	hk_list_for(pos, &c->execs) {
 		if (hk_streq(hk_container_of(pos, struct sbx_process, node)->exec_id, r->exec_id))
-			return hk_fail_text(err, HK_EXISTS, EEXIST, "exec id %s of container %s", r->exec_id, c->id);
+			return hk_fail_text(err, HK_EXISTS, EEXIST, "exec %s of container %s already exists", r->exec_id, c->id);
 		n++;
 	}
 	if (!hk_is_valid_id(r->exec_id))

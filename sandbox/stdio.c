@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
@@ -168,11 +169,16 @@ const int *sbx_stdio_fds(const struct sbx_stdio *s)
 	return s->child;
 }
 
-/* EPERM and EROFS of a strange file system are no reason to fail a container: it then cannot reopen /dev/stdout. */
+/*
+ * FIFOs and pipes only: a client may have named /dev/null or another device of the host. EPERM and EROFS of a strange file system are no
+ * reason to fail a container: it then cannot reopen /dev/stdout.
+ */
 static void own(const struct sbx_stdio *s, uid_t uid, gid_t gid)
 {
+	struct stat st;
+
 	for (int i = 0; i < 3; i++)
-		if (s->child[i] >= 0)
+		if (s->child[i] >= 0 && fstat(s->child[i], &st) == 0 && S_ISFIFO(st.st_mode))
 			(void)!fchown(s->child[i], uid, gid);
 }
 

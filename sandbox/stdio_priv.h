@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sandbox/stdio_priv.h — what stdio.c (life), sbx_stdio_open.c (opening) and logger.c share. */
+/* sandbox/stdio_priv.h — what stdio.c (life), stdio_open.c (opening) and logger.c share. */
 #pragma once
 #include "oci/base/child.h"
 #include "oci/base/loop.h"
@@ -48,7 +48,7 @@ struct stdio_opening { /* gone once everything is open */
 	int next; /* the stream that waits for its reader */
 };
 
-/* sbx_stdio_open.c: goes on from opening->next. 1 = all open, 0 = a reader or a logger is waited for, -errno. */
+/* stdio_open.c: goes on from opening->next. 1 = all open, 0 = a reader or a logger is waited for, -errno. */
 int stdio_open_streams(struct sbx_stdio *s, struct hk_err *err);
 /* stdio.c: the logger reads, or (err) never will. */
 void stdio_logger_ready(void *owner, const struct hk_err *err);

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -28,10 +27,11 @@
 #include "shim/convert.h"
 #include "shim/events.h"
 #include "shim/life.h"
+#include "shim/memory.h"
 #include "shim/spawn.h"
 #include "shim/task.h"
 
-enum { BIG_BLOCK = 64 << 10 };
+enum { MEMORY_RELEASE_MS = 1000 }; /* after the last thing that happened to a container */
 
 struct server {
 	const struct shim_flags *flags;
@@ -47,6 +47,7 @@ struct server {
 	struct shim_events events;
 	struct sbx_pod *pod; /* owned */
 	struct shim_life life;
+	struct hk_timer memory;
 };
 
 /* ---- facts ---- */
@@ -92,6 +93,13 @@ static void on_event(void *arg, const struct sbx_event *ev)
 
 	log_event(ev);
 	convert_event(&s->events, ev);
+	hk_timer_set(&s->loop, &s->memory, MEMORY_RELEASE_MS);
+}
+
+static void on_memory(void *owner)
+{
+	(void)owner;
+	shim_memory_release();
 }
 
 /* ---- signals ---- */
@@ -161,12 +169,7 @@ static int harden(struct hk_err *err)
 	/* execveat named us after a file descriptor. */
 	(void)prctl(PR_SET_NAME, "husk-shim", 0, 0, 0);
 	(void)umask(0);
-	/*
-	 * A request of 4 MiB must not stay with us: what is large is mapped and goes back when freed. (glibc would move the threshold up to
-	 * the first such block, and keep the next ones.)
-	 */
-	(void)mallopt(M_MMAP_THRESHOLD, BIG_BLOCK);
-	(void)mallopt(M_TRIM_THRESHOLD, BIG_BLOCK);
+	shim_memory_init();
 	return 0;
 }
 
@@ -228,6 +231,7 @@ static int init(struct server *s, struct hk_err *err)
 	r = hk_loop_init(&s->loop);
 	if (r < 0)
 		return hk_fail(err, HK_INTERNAL, -r, "make event loop");
+	hk_timer_init(&s->memory, on_memory, s);
 	hk_reaper_init(&s->reaper, &s->loop);
 	r = init_signals(s);
 	if (r < 0)
@@ -264,7 +268,7 @@ static int run(struct server *s, struct hk_err *err)
 	if (r < 0)
 		return r;
 	log_info("shim started", LOG_STR("group", s->flags->group), LOG_INT("pid", getpid()));
-	(void)malloc_trim(0);
+	hk_timer_set(&s->loop, &s->memory, MEMORY_RELEASE_MS);
 	r = hk_loop_run(&s->loop);
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "event loop") : 0;
 }
@@ -289,6 +293,7 @@ int shim_cmd_serve(const struct shim_flags *f)
 	sbx_pod_free(s.pod);
 	shim_life_done(&s.life);
 	shim_events_done(&s.events);
+	hk_timer_cancel(&s.memory);
 	hk_source_del(&s.loop, &s.signals);
 	hk_close(s.signal_fd);
 	hk_loop_done(&s.loop);

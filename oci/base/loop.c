@@ -30,6 +30,7 @@ int hk_loop_init(struct hk_loop *l)
 	if (l->epfd < 0)
 		return -errno;
 	l->stop = false;
+	l->exits_wait = false;
 	l->n_batch = 0;
 	hk_list_init(&l->timers);
 	return 0;
@@ -80,9 +81,21 @@ static void run_timers(struct hk_loop *l)
 	}
 }
 
+/*
+ * A full batch may have left bytes behind that were ready before an exit in it. So exits wait for one more batch, which begins where
+ * this one ended; for one only, lest busy streams keep them for ever.
+ */
+static int n_passes(struct hk_loop *l)
+{
+	l->exits_wait = l->n_batch == HK_LOOP_BATCH && !l->exits_wait;
+	return l->exits_wait ? HK_PASS_EXIT : HK_N_PASSES;
+}
+
 static void dispatch(struct hk_loop *l)
 {
-	for (int pass = 0; pass < HK_N_PASSES; pass++) {
+	int n = n_passes(l);
+
+	for (int pass = 0; pass < n; pass++) {
 		for (int i = 0; i < l->n_batch; i++) {
 			struct hk_source *s = l->batch[i].data.ptr;
 

@@ -36,6 +36,7 @@ struct hk_timer {
 struct hk_loop {
 	int epfd; /* owned */
 	bool stop;
+	bool exits_wait; /* the last batch was full: its exits were left for this one */
 	int n_batch;
 	struct epoll_event batch[HK_LOOP_BATCH];
 	struct hk_list timers;

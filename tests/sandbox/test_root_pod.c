@@ -7,7 +7,7 @@
 
 struct bundle {
 	const char *id, *args; /* args: JSON strings */
-	const char *namespaces;
+	const char *namespaces, *resources; /* JSON */
 	bool terminal;
 	char path[128];
 };
@@ -47,7 +47,7 @@ static void bundle_make(struct bundle *b)
 	    "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
 	    "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"nosuid\",\"mode=755\"]},"
 	    "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\",\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],"
-	    "\"linux\":{\"cgroupsPath\":\"/husk-test-pod/%s\",\"namespaces\":[%s]}}";
+	    "\"linux\":{\"cgroupsPath\":\"/husk-test-pod/%s\",\"resources\":{%s},\"namespaces\":[%s]}}";
 	char text[4096], path[160];
 	hk_autofd fd = -1;
 	int n;
@@ -55,7 +55,7 @@ static void bundle_make(struct bundle *b)
 	(void)snprintf(b->path, sizeof(b->path), "%s/%s", world.top, b->id);
 	assert_int_equal(hk_mkdir_p(AT_FDCWD, b->path, 0711), 0);
 	n = snprintf(text, sizeof(text), format, b->terminal ? "true" : "false", b->args, world.top, b->id,
-	    b->namespaces ? b->namespaces : PRIVATE_NS);
+	    b->resources ? b->resources : "", b->namespaces ? b->namespaces : PRIVATE_NS);
 	assert_true(n > 0 && (size_t)n < sizeof(text));
 	(void)snprintf(path, sizeof(path), "%s/config.json", b->path);
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -499,6 +499,37 @@ static void a_background_child_of_an_exec(void **state)
 	world.events[0] = '\0';
 }
 
+static void oom_is_told_before_the_exit(void **state)
+{
+	struct bundle b = { .id = "oom", .args = SH("x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done"),
+		.resources = "\"memory\":{\"limit\":8388608,\"swap\":8388608}" };
+	struct bundle b2 = { .id = "oom2", .args = SLEEP, .resources = "\"memory\":{\"limit\":8388608,\"swap\":8388608}" };
+	struct answer a, wait;
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		create(&b, "", "", "", &a);
+		succeeded(&a);
+		sbx_wait(world.pod, "oom", "", -1, to(&wait));
+		sbx_start(world.pod, "oom", "", to(&a));
+		succeeded(&a);
+		succeeded(&wait);
+		assert_int_equal(wait.reply.exit_status, 137);
+		sbx_delete(world.pod, "oom", "", to(&a));
+		succeeded(&a);
+		assert_events("create oom;start oom;oom oom;exit oom 137;delete oom;");
+	}
+	/* An exec's, which the init survives; told once, and not again at the init's own end. */
+	(void)run(&b2, "");
+	add_exec("oom2", "e1", EXEC(SH("x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done")), "", "");
+	sbx_wait(world.pod, "oom2", "e1", -1, to(&wait));
+	sbx_start(world.pod, "oom2", "e1", to(&a));
+	succeeded(&a);
+	succeeded(&wait);
+	kill_and_delete("oom2");
+	assert_events("create oom2;start oom2;exec-added oom2/e1;exec-started oom2/e1;oom oom2;exit oom2/e1 137;exit oom2 137;delete oom2;");
+}
+
 /* The shim is killed: its children live on; `delete` finds and ends them all by the state files. */
 static void cleanup_after_a_dead_shim(void **state)
 {
@@ -567,6 +598,7 @@ int main(void)
 		cmocka_unit_test(a_failed_create_leaves_nothing),
 		cmocka_unit_test(a_terminal),
 		cmocka_unit_test(a_background_child_of_an_exec),
+		cmocka_unit_test(oom_is_told_before_the_exit),
 		cmocka_unit_test(cleanup_after_a_dead_shim),
 	};
 

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/sandbox/fake_engine.h — what the tests may make the fake engine do. A container is a shell script (the file `bundle` names), an exec is
+ * one too (its process.json): plain processes without namespaces, so that ordering and states are tested without root and with
+ * delays and failures that the real engine shows only on a bad day.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fake {
+	int launch_ms, start_ms, remove_ms; /* before the callback */
+	int freeze_looks;    /* how often oci_cgroup_frozen says "not yet"; -1 = for ever */
+	int remove_failures; /* so many removals fail */
+	uint64_t oom_kills;
+	bool has_private_pidns;
+	const char *create_error, *start_error, *exec_error; /* NULL = works */
+	int n_signal_all; /* counts the calls */
+	int n_alive;      /* containers not freed */
+};
+extern struct fake fake;
