@@ -83,7 +83,8 @@ static int step_fork(struct oci_job *j, struct hk_err *err)
 		return hk_fail_text(err, HK_BAD_STATE, ENOMEM, "pid namespace %s: its first process has ended",
 		    j->s.spec->ns[OCI_NS_PID].path);
 	if (pid < 0)
-		return hk_fail(err, HK_INTERNAL, -pid, "clone the init with namespaces %#llx", (unsigned long long)j->clone_mask);
+		return hk_fail(
+		    err, HK_INTERNAL, -pid, "clone the init with namespaces %#llx", (unsigned long long)j->clone_mask);
 	if (pid > 0)
 		_exit(0);
 	run_init(j);
@@ -119,7 +120,8 @@ static int step_hooks(struct oci_job *j, struct hk_err *err)
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "wait for the runtime's hooks") : 0;
 }
 
-static int run_hooks(struct oci_job *j, enum oci_hook_kind kind, const char *name, const char *status, struct hk_err *err)
+static int run_hooks(
+    struct oci_job *j, enum oci_hook_kind kind, const char *name, const char *status, struct hk_err *err)
 {
 	const struct oci_spec *s = j->s.spec;
 	struct oci_hook_state state = {
@@ -197,7 +199,8 @@ static const struct oci_row own_rows[] = {
 };
 static const struct oci_row init_rows[] = {
 	{ OCI_STEP_ROOTFS, NULL, oci_rootfs_attach },
-	{ OCI_STEP_PROCFS, NULL, oci_procfs_open }, /* before any mask: a user namespace may mount proc only while a whole one is seen */
+	{ OCI_STEP_PROCFS, NULL,
+	    oci_procfs_open }, /* before any mask: a user namespace may mount proc only while a whole one is seen */
 	{ OCI_STEP_MOUNTS, NULL, oci_mounts_attach },
 	{ OCI_STEP_DEVICES, NULL, oci_devices_create },
 	{ OCI_STEP_CONSOLE, step_console, NULL },

@@ -86,7 +86,8 @@ int oci_job_stdio(struct oci_job *j, bool terminal, const int stdio[3], struct h
 	return needs_null ? open_null(O_RDWR, &j->null_fd, err) : 0;
 }
 
-static int job_of_create(struct oci_container *c, const struct oci_create_opts *o, struct oci_job **ret, struct hk_err *err)
+static int job_of_create(
+    struct oci_container *c, const struct oci_create_opts *o, struct oci_job **ret, struct hk_err *err)
 {
 	const struct oci_spec *s = c->spec;
 	struct oci_job *j = oci_job_new(c);
@@ -110,10 +111,14 @@ static int job_of_create(struct oci_container *c, const struct oci_create_opts *
 	j->apparmor_profile = s->process.apparmor_profile;
 	j->selinux_label = s->process.selinux_label;
 	j->s.srcs = calloc(s->n_mounts + 1, sizeof(*j->s.srcs));
-	r = s->root_path[0] == '/' ? asprintf(&rootfs, "%s", s->root_path) : asprintf(&rootfs, "%s/%s", o->bundle, s->root_path);
+	r = s->root_path[0] == '/' ? asprintf(&rootfs, "%s", s->root_path)
+				   : asprintf(&rootfs, "%s/%s", o->bundle, s->root_path);
 	if (r < 0 || !j->s.srcs)
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "job");
 	j->s.rootfs = rootfs;
+	/* What the mounts go on is the shim's to make (containerd usually has); it may be there already. */
+	if (o->n_rootfs > 0 && mkdir(rootfs, 0711) < 0 && errno != EEXIST)
+		return hk_fail(err, HK_INTERNAL, errno, "make %s", rootfs);
 	for (size_t i = 0; i < s->n_mounts; i++)
 		j->s.srcs[i].tree_fd = -1;
 	r = oci_job_stdio(j, o->terminal, o->stdio, err);
@@ -238,7 +243,8 @@ static int find_filter(struct oci_container *c, struct oci_job *j, struct hk_err
 	return 0;
 }
 
-static int create_with_cgroup(struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err)
+static int create_with_cgroup(
+    struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err)
 {
 	int r = oci_cgroup_create(c->cgroup, &c->spec->resources, err);
 
@@ -250,8 +256,8 @@ static int create_with_cgroup(struct oci_container *c, struct oci_job **take_job
 	return r;
 }
 
-int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_launch_fn *fn, void *arg, struct oci_container **ret,
-    struct hk_err *err)
+int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_launch_fn *fn, void *arg,
+    struct oci_container **ret, struct hk_err *err)
 {
 	struct oci_container *c;
 	struct oci_job *j = NULL;
@@ -308,9 +314,11 @@ int oci_container_poststop(struct oci_container *c, oci_hook_fn *fn, void *arg, 
 
 	if (!s || s->hooks[OCI_HOOK_POSTSTOP].n == 0)
 		return -ENOENT;
-	struct oci_hook_state state = {
-		.version = s->version, .id = c->id, .status = "stopped", .bundle = c->bundle, .annotations = &s->annotations
-	};
+	struct oci_hook_state state = { .version = s->version,
+		.id = c->id,
+		.status = "stopped",
+		.bundle = c->bundle,
+		.annotations = &s->annotations };
 	struct oci_hook_job job = {
 		.lists = { &s->hooks[OCI_HOOK_POSTSTOP] }, .kind = { "poststop" }, .state = &state, .keeps_going = true
 	};

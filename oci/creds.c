@@ -69,7 +69,8 @@ static int set_caps(const uint64_t *caps, struct hk_err *err)
 		data[i].inheritable = (uint32_t)(caps[OCI_CAP_INHERITABLE] >> (32 * i));
 	}
 	if (syscall(SYS_capset, &head, data) < 0)
-		return hk_fail(err, HK_INTERNAL, errno, "set capabilities permitted %#llx effective %#llx inheritable %#llx",
+		return hk_fail(err, HK_INTERNAL, errno,
+		    "set capabilities permitted %#llx effective %#llx inheritable %#llx",
 		    (unsigned long long)caps[OCI_CAP_PERMITTED], (unsigned long long)caps[OCI_CAP_EFFECTIVE],
 		    (unsigned long long)caps[OCI_CAP_INHERITABLE]);
 	if (caps[OCI_CAP_INHERITABLE] == 0)
@@ -117,7 +118,8 @@ int oci_creds_own_stdio(uid_t uid, struct hk_err *err)
 		if (st.st_uid == uid || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(MEM_DEVICES, NULL_MINOR)))
 			continue;
 		/* Not every file can be given away (a read-only mount, an unmapped owner): the fd itself works all the same. */
-		if (fchown(fd, uid, (gid_t)-1) < 0 && errno != EINVAL && errno != EPERM && errno != EROFS && errno != ENOSYS)
+		if (fchown(fd, uid, (gid_t)-1) < 0 && errno != EINVAL && errno != EPERM && errno != EROFS &&
+		    errno != ENOSYS)
 			return hk_fail(err, HK_INTERNAL, errno, "give stdio %d to uid %u", fd, uid);
 	}
 	return 0;

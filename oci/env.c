@@ -28,7 +28,8 @@ int oci_env_check(const struct oci_strv *env, struct hk_err *err)
 		const char *eq = strchr(env->v[i], '=');
 
 		if (!eq || eq == env->v[i])
-			return hk_fail_text(err, HK_INVALID, EINVAL, "process.env[%zu]: \"%.60s\" is not NAME=value", i, env->v[i]);
+			return hk_fail_text(
+			    err, HK_INVALID, EINVAL, "process.env[%zu]: \"%.60s\" is not NAME=value", i, env->v[i]);
 	}
 	return 0;
 }
@@ -51,7 +52,8 @@ static size_t name_hash(const char *s, size_t len)
 char **oci_env_build(const struct oci_strv *env, const char *home)
 {
 	size_t n_slots = 16, n = 0, home_at = SIZE_MAX;
-	hk_autofree size_t *slots = NULL; /* index + 1 into out: a pod beside thousands of services has tens of thousands of variables */
+	hk_autofree size_t *slots =
+	    NULL; /* index + 1 into out: a pod beside thousands of services has tens of thousands of variables */
 	hk_autofree const char **out = NULL;
 	char *home_entry = NULL;
 
@@ -65,7 +67,8 @@ char **oci_env_build(const struct oci_strv *env, const char *home)
 		size_t len = name_len(env->v[i]);
 		size_t at = name_hash(env->v[i], len) & (n_slots - 1);
 
-		while (slots[at] && (name_len(out[slots[at] - 1]) != len || memcmp(out[slots[at] - 1], env->v[i], len) != 0))
+		while (slots[at] &&
+		       (name_len(out[slots[at] - 1]) != len || memcmp(out[slots[at] - 1], env->v[i], len) != 0))
 			at = (at + 1) & (n_slots - 1);
 		if (!slots[at])
 			slots[at] = ++n;
@@ -200,8 +203,8 @@ int oci_lookup(const char *arg0, const char *path, char *buf, size_t size, struc
 	if (code == 0)
 		return 0;
 	if (is_stat)
-		return hk_fail_text(err, HK_INTERNAL, code, "exec: \"%s\": stat %s: %s", arg0, arg0,
-		    go_text(code, text, sizeof(text)));
+		return hk_fail_text(
+		    err, HK_INTERNAL, code, "exec: \"%s\": stat %s: %s", arg0, arg0, go_text(code, text, sizeof(text)));
 	return hk_fail_text(err, HK_INTERNAL, code, "exec: \"%s\": %s", arg0, go_text(code, text, sizeof(text)));
 }
 

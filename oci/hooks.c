@@ -260,7 +260,7 @@ static int run_here(const struct oci_hook *h, size_t index, const char *kind, co
 	if (r < 0)
 		return r;
 	late = attend(&p, until);
-	r = hk_wait_here(p.pid, &x);
+	r = hk_wait_blocking(p.pid, &x);
 	oci_hook_drain(&p);
 	if (r < 0)
 		r = hk_fail(err, HK_INTERNAL, -r, "wait for hook %s", h->path);

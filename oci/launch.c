@@ -21,8 +21,14 @@
 #include "oci/namespaces.h"
 
 static const char *const state_names[LS_N_STATES] = {
-	[LS_COMPILING] = "compiling", [LS_SETTING_UP] = "setting up", [LS_HOOKS] = "hooks",	[LS_CREATED] = "created",
-	[LS_STARTING] = "starting",   [LS_POSTSTART] = "poststart",   [LS_FAILING] = "failing", [LS_LINGERING] = "lingering",
+	[LS_COMPILING] = "compiling",
+	[LS_SETTING_UP] = "setting up",
+	[LS_HOOKS] = "hooks",
+	[LS_CREATED] = "created",
+	[LS_STARTING] = "starting",
+	[LS_POSTSTART] = "poststart",
+	[LS_FAILING] = "failing",
+	[LS_LINGERING] = "lingering",
 };
 
 /* ---- success ---- */
@@ -112,7 +118,9 @@ static void init_runs(struct oci_launch *l)
 		.pid = c->init_pid,
 		.annotations = &c->spec->annotations,
 	};
-	struct oci_hook_job job = { .lists = { &c->spec->hooks[OCI_HOOK_POSTSTART] }, .kind = { "poststart" }, .state = &state };
+	struct oci_hook_job job = {
+		.lists = { &c->spec->hooks[OCI_HOOK_POSTSTART] }, .kind = { "poststart" }, .state = &state
+	};
 	struct hk_err err;
 
 	l->state = LS_POSTSTART;
@@ -224,7 +232,8 @@ static on_msg_fn *const table[LS_N_STATES][OCI_N_MSGS] = { /* message 0 is EOF *
 
 static bool take_console(struct oci_launch *l, const struct oci_msg *m, int *take_fd)
 {
-	if (m->type != OCI_MSG_FDS || m->value != OCI_FDS_CONSOLE || l->state != LS_SETTING_UP || l->console_fd >= 0 || *take_fd < 0)
+	if (m->type != OCI_MSG_FDS || m->value != OCI_FDS_CONSOLE || l->state != LS_SETTING_UP || l->console_fd >= 0 ||
+	    *take_fd < 0)
 		return false;
 	l->console_fd = hk_take_fd(take_fd);
 	return true;
@@ -256,7 +265,8 @@ static void on_socket(void *owner, uint32_t events)
 		table[l->state][r ? m.type : 0](l, &m);
 		return;
 	}
-	(void)hk_fail(&err, HK_INTERNAL, r < 0 ? -r : EPROTO, "message %u of the set-up process while %s", m.type, state_names[l->state]);
+	(void)hk_fail(&err, HK_INTERNAL, r < 0 ? -r : EPROTO, "message %u of the set-up process while %s", m.type,
+	    state_names[l->state]);
 	oci_launch_fail(l, &err);
 }
 
@@ -358,7 +368,8 @@ static void on_compiled(void *arg, const struct hk_err *err)
 		oci_launch_fail(l, &mine);
 }
 
-int oci_launch_begin(struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err)
+int oci_launch_begin(
+    struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err)
 {
 	struct oci_job *j = hk_take_ptr(*take_job);
 	struct oci_launch *l = calloc(1, sizeof(*l));
@@ -393,7 +404,8 @@ int oci_launch_start(struct oci_launch *l, oci_done_fn *fn, void *arg, struct hk
 	int r;
 
 	if (!l || l->state != LS_CREATED)
-		return hk_fail_text(err, HK_BAD_STATE, EINVAL, "cannot start: the container is not in the created state");
+		return hk_fail_text(
+		    err, HK_BAD_STATE, EINVAL, "cannot start: the container is not in the created state");
 	r = l->sock < 0 ? -EPIPE : oci_sync_send(l->sock, OCI_MSG_GO, 0, -1);
 	if (r < 0)
 		return hk_fail_text(err, HK_BAD_STATE, -r, "cannot start: the container's init has ended");

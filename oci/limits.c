@@ -20,7 +20,13 @@
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
 
-enum { MAX_CPUS = 8192, MAX_NODES = 1024, BITS = sizeof(unsigned long) * CHAR_BIT, IOPRIO_WHO_SELF = 1, IOPRIO_SHIFT = 13 };
+enum {
+	MAX_CPUS = 8192,
+	MAX_NODES = 1024,
+	BITS = sizeof(unsigned long) * CHAR_BIT,
+	IOPRIO_WHO_SELF = 1,
+	IOPRIO_SHIFT = 13
+};
 
 struct sched_attrs { /* struct sched_attr of linux/sched/types.h, first version (48 bytes) */
 	uint32_t size, policy;

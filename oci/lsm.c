@@ -31,7 +31,8 @@ static bool has_apparmor(void)
 {
 	char text[8];
 
-	return hk_read_file_at(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", text, sizeof(text)) > 0 && text[0] == 'Y';
+	return hk_read_file_at(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", text, sizeof(text)) > 0 &&
+	       text[0] == 'Y';
 }
 
 static bool has_selinux(void)
@@ -44,11 +45,11 @@ static bool has_selinux(void)
 int oci_lsm_check(const char *apparmor_profile, const char *selinux_label, struct hk_err *err)
 {
 	if (is_given(apparmor_profile) && !has_apparmor())
-		return hk_fail_text(err, HK_UNSUPPORTED, ENOTSUP, "process.apparmorProfile \"%s\": AppArmor is not enabled on this host",
-		    apparmor_profile);
+		return hk_fail_text(err, HK_UNSUPPORTED, ENOTSUP,
+		    "process.apparmorProfile \"%s\": AppArmor is not enabled on this host", apparmor_profile);
 	if (is_given(selinux_label) && !has_selinux())
-		return hk_fail_text(err, HK_UNSUPPORTED, ENOTSUP, "process.selinuxLabel \"%s\": SELinux is not enabled on this host",
-		    selinux_label);
+		return hk_fail_text(err, HK_UNSUPPORTED, ENOTSUP,
+		    "process.selinuxLabel \"%s\": SELinux is not enabled on this host", selinux_label);
 	return 0;
 }
 

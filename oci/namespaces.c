@@ -77,7 +77,8 @@ uint64_t oci_ns_path_mask(const struct oci_spec *s)
 
 bool oci_ns_needs_middle(const struct oci_spec *s)
 {
-	return s->ns[OCI_NS_USER].is_set || s->ns[OCI_NS_TIME].is_set || (s->ns[OCI_NS_PID].is_set && s->ns[OCI_NS_PID].path);
+	return s->ns[OCI_NS_USER].is_set || s->ns[OCI_NS_TIME].is_set ||
+	       (s->ns[OCI_NS_PID].is_set && s->ns[OCI_NS_PID].path);
 }
 
 static const char *kind_name(int flag)
@@ -280,7 +281,8 @@ int oci_ns_loopback_up(struct hk_err *err)
 
 pid_t oci_clone(const struct oci_clone *c)
 {
-	struct clone_args a = { .flags = c->flags | CLONE_CLEAR_SIGHAND, .exit_signal = (uint64_t)(unsigned)c->exit_signal };
+	struct clone_args a = { .flags = c->flags | CLONE_CLEAR_SIGHAND,
+		.exit_signal = (uint64_t)(unsigned)c->exit_signal };
 	long pid;
 
 	if (c->ret_pidfd) {

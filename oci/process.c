@@ -28,7 +28,14 @@
 #include "oci/lsm.h"
 #include "oci/path.h"
 
-enum { EXIT_SETUP = 1, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127, DEFAULT_UMASK = 0022, NULL_MAJOR = 1, NULL_MINOR = 3 };
+enum {
+	EXIT_SETUP = 1,
+	EXIT_NOT_EXECUTABLE = 126,
+	EXIT_NOT_FOUND = 127,
+	DEFAULT_UMASK = 0022,
+	NULL_MAJOR = 1,
+	NULL_MINOR = 3
+};
 
 void oci_rows_fail(struct oci_job *j, const struct hk_err *err)
 {
@@ -104,7 +111,8 @@ static int null_stdio(struct oci_job *j)
 	hk_autofd fd = -1;
 	struct stat st;
 
-	if (oci_path_open_in(j->s.rootfs_fd, "dev/null", O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, &fd) == 0 &&
+	if (oci_path_open_in(
+		j->s.rootfs_fd, "dev/null", O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, &fd) == 0 &&
 	    fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(NULL_MAJOR, NULL_MINOR) &&
 	    fcntl(fd, F_SETFL, O_RDWR) == 0) {
 		(void)hk_close(j->null_fd);
@@ -240,7 +248,8 @@ int oci_step_cwd(struct oci_job *j, struct hk_err *err)
 	if (n < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "getcwd in process.cwd %s", j->process->cwd);
 	if (n < 2 || buf[0] != '/')
-		return hk_fail_text(err, HK_INVALID, EPERM, "process.cwd %s is outside of the container's root", j->process->cwd);
+		return hk_fail_text(
+		    err, HK_INVALID, EPERM, "process.cwd %s is outside of the container's root", j->process->cwd);
 	return 0;
 }
 

@@ -205,7 +205,8 @@ void oci_launch_fail(struct oci_launch *l, const struct hk_err *err)
 	}
 	if (l->first_pidfd >= 0) { /* not watched so far */
 		oci_pidfd_kill(l->first_pidfd);
-		(void)hk_child_watch(l->c->engine->reaper, &l->first, l->first_pid, &l->first_pidfd, oci_launch_first_exit, l);
+		(void)hk_child_watch(
+		    l->c->engine->reaper, &l->first, l->first_pid, &l->first_pidfd, oci_launch_first_exit, l);
 	}
 	(void)hk_child_kill(&l->first, SIGKILL);
 	/* By the timer, so that the caller is never told before its call has returned. */

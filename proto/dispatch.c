@@ -73,7 +73,10 @@ static void call_unlink(struct ttrpc_call *c)
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
-	c->session->server->n_calls--;
+	if (c->is_parked)
+		c->session->server->n_parked--;
+	else
+		c->session->server->n_calls--;
 	c->session = NULL;
 }
 
@@ -213,6 +216,17 @@ void ttrpc_call_fail(struct ttrpc_call *call, enum ttrpc_code code, const char *
 	}
 	(void)ttrpc_response_encode_error(code, text, call->stream, &frame);
 	call_end(call, frame);
+}
+
+void ttrpc_call_park(struct ttrpc_call *call)
+{
+	struct ttrpc_server *server = call->session ? call->session->server : NULL;
+
+	if (!server || call->is_parked || server->n_parked >= TTRPC_PARKED_MAX)
+		return;
+	call->is_parked = true;
+	server->n_parked++;
+	server->n_calls--;
 }
 
 void ttrpc_call_on_orphan(struct ttrpc_call *call, ttrpc_orphan_fn *fn, void *arg)

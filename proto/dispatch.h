@@ -38,11 +38,13 @@ struct ttrpc_service {
 	size_t n_methods;
 	void *ctx; /* first argument of the handlers */
 };
+enum { TTRPC_PARKED_MAX = 16384 };
 struct ttrpc_server {
 	const struct ttrpc_service *services;
 	size_t n_services;
 	size_t max_calls; /* unanswered on live connections; beyond it a request gets ResourceExhausted */
 	size_t n_calls;
+	size_t n_parked;  /* of them not counted: see ttrpc_call_park */
 };
 
 /* One connection. */
@@ -72,12 +74,18 @@ struct ttrpc_call {
 	struct ttrpc_call *next, **link;
 	ttrpc_orphan_fn *on_orphan;
 	void *arg;
+	bool is_parked;
 };
 
 /* Success; msg NULL = google.protobuf.Empty. An answer over 4 MiB becomes ResourceExhausted. Frees the call. */
 void ttrpc_call_reply(struct ttrpc_call *call, const ProtobufCMessage *msg);
 /* Failure; code must not be TTRPC_OK. Frees the call. */
 void ttrpc_call_fail(struct ttrpc_call *call, enum ttrpc_code code, const char *text);
+/*
+ * The call waits for something that may never come (Task.Wait), and ttrpc has no cancel: clients that gave up leave it behind. So it no longer
+ * counts as in flight, up to TTRPC_PARKED_MAX of them.
+ */
+void ttrpc_call_park(struct ttrpc_call *call);
 /* Asks to be told when the connection goes away (never from inside this call). */
 void ttrpc_call_on_orphan(struct ttrpc_call *call, ttrpc_orphan_fn *fn, void *arg);
 bool ttrpc_call_is_orphan(const struct ttrpc_call *call);

@@ -110,7 +110,7 @@ static void fill_reply(const struct store_record *rec, struct sbx_reply *ret)
 	(void)clock_gettime(CLOCK_REALTIME, &ret->exited_at);
 }
 
-/* <run_dir>/<ns>/<group> of the group that knows the id; false: none does. */
+/* <state_dir>/<ns>/<group> of the group that knows the id; false: none does. */
 static bool find_group(const char *ns_dir, const char *id, char *dir, size_t size, struct store_record *ret)
 {
 	hk_autodir d = opendir(ns_dir);
@@ -156,14 +156,14 @@ static int clean_dead(const char *dir, struct hk_err *err)
 	return r;
 }
 
-int sbx_cleanup(const char *run_dir, const char *ns, const char *id, const char *bundle, struct sbx_reply *ret, struct hk_err *err)
+int sbx_cleanup(const char *state_dir, const char *ns, const char *id, const char *bundle, struct sbx_reply *ret, struct hk_err *err)
 {
 	char ns_dir[PATH_MAX], dir[PATH_MAX];
 	struct store_record rec;
 
 	(void)bundle; /* the state file knows it, and a hand-written one shall not have us unmount anything */
 	memset(ret, 0, sizeof(*ret));
-	if (!hk_is_valid_id(ns) || !hk_is_valid_id(id) || hk_fmt(ns_dir, sizeof(ns_dir), "%s/%s", run_dir, ns) < 0)
+	if (!hk_is_valid_id(ns) || !hk_is_valid_id(id) || hk_fmt(ns_dir, sizeof(ns_dir), "%s/%s", state_dir, ns) < 0)
 		return hk_fail_text(err, HK_INVALID, EINVAL, "\"%.100s\" in \"%.100s\" is no container", id, ns);
 	if (find_group(ns_dir, id, dir, sizeof(dir), &rec)) {
 		fill_reply(&rec, ret);

@@ -73,6 +73,31 @@ void container_free(struct sbx_container *c)
 	free(c);
 }
 
+static void fail_if_any(struct sbx_done *d, const struct hk_err *err)
+{
+	const struct sbx_done copy = *d;
+
+	*d = (struct sbx_done){ 0 };
+	if (copy.fn)
+		done_fail(copy, err);
+}
+
+void container_abandon(struct sbx_container *c, const struct hk_err *err)
+{
+	create_abandon(c, err);
+	fail_if_any(&c->start, err);
+	fail_if_any(&c->freeze_done, err);
+	calls_answer(&c->init.waiters, NULL, err);
+	calls_answer(&c->init.deletes, NULL, err);
+	hk_list_for(n, &c->execs) {
+		struct sbx_process *proc = hk_container_of(n, struct sbx_process, node);
+
+		fail_if_any(&proc->start, err);
+		calls_answer(&proc->waiters, NULL, err);
+		calls_answer(&proc->deletes, NULL, err);
+	}
+}
+
 static void on_init_exit(void *owner, const struct hk_exit *x)
 {
 	struct sbx_container *c = owner;

@@ -94,6 +94,18 @@ static void create_failed(struct sbx_container *c, const struct hk_err *err)
 	done_fail(done, &copy);
 }
 
+void create_abandon(struct sbx_container *c, const struct hk_err *err)
+{
+	struct sbx_creating *k = hk_take_ptr(c->creating);
+	struct sbx_done done;
+
+	if (!k)
+		return;
+	done = k->done;
+	creating_free(k);
+	done_fail(done, err);
+}
+
 static void tell_created(struct sbx_container *c, const struct sbx_create *r)
 {
 	const struct sbx_event ev = {

@@ -20,7 +20,7 @@ struct sbx_pod {
 	struct hk_reaper *reaper;
 	struct oci_engine engine;
 	char *run_dir, *ns, *socket;
-	char *dir; /* <run_dir>/<ns>/<group>: one state file a container (sandbox/store.h) */
+	char *dir; /* <state_dir>/<ns>/<group>: one state file a container (sandbox/store.h) */
 	sbx_event_fn *on_event;
 	void *arg;
 	struct hk_list containers;
@@ -106,6 +106,13 @@ void container_settle(struct sbx_container *c);
 void container_start(struct sbx_container *c, struct sbx_done done);
 /* The init has a pid: begins to watch for its death. */
 int container_watch_init(struct sbx_container *c, const struct oci_launched *l, struct hk_err *err);
+
+/* Answers what is under way with *err: the pod itself goes, its processes stay. */
+void container_abandon(struct sbx_container *c, const struct hk_err *err);
+
+/* ---- container_create.c ---- */
+/* The same for a Create under way, if there is one. */
+void create_abandon(struct sbx_container *c, const struct hk_err *err);
 
 /* ---- container_delete.c ---- */
 void container_delete(struct sbx_container *c, struct sbx_done done);

@@ -39,7 +39,7 @@ int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_er
 	p->run_dir = strdup(o->run_dir);
 	p->ns = strdup(o->ns);
 	p->socket = strdup(o->socket);
-	p->dir = store_dir(o->run_dir, o->ns, o->group);
+	p->dir = store_dir(o->state_dir, o->ns, o->group);
 	p->engine = (struct oci_engine){ .loop = o->loop, .reaper = o->reaper, .run_dir = p->run_dir };
 	if (p->run_dir && p->ns && p->socket && p->dir)
 		r = store_write_shim(p->dir, getpid(), p->socket);
@@ -53,13 +53,18 @@ int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_er
 
 void sbx_pod_free(struct sbx_pod *p)
 {
+	struct hk_err err;
+
 	if (!p)
 		return;
+	(void)hk_fail_text(&err, HK_UNAVAILABLE, ESHUTDOWN, "the shim is going away");
 	/* With containers left, `delete` will need the state files. */
 	if (hk_list_is_empty(&p->containers) && p->dir)
 		store_remove_dir(p->dir);
-	hk_list_for_safe(n, next, &p->containers)
+	hk_list_for_safe(n, next, &p->containers) {
+		container_abandon(hk_container_of(n, struct sbx_container, node), &err);
 		container_free(hk_container_of(n, struct sbx_container, node));
+	}
 	free(p->run_dir);
 	free(p->ns);
 	free(p->socket);

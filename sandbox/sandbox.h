@@ -3,7 +3,7 @@
  * sandbox/sandbox.h — a pod: containers, their processes, stdio, states, exits and events. The only header of sandbox/ that shim/ sees.
  *
  * Requests are plain structs, borrowed for the call unless said otherwise. A request that takes time ends in its struct sbx_done, which
- * runs exactly once, from the loop or before the call returns, and not after sbx_pod_free. Nothing blocks. Kinds of errors:
+ * runs exactly once: from the loop, before the call returns, or (HK_UNAVAILABLE) within sbx_pod_free. Nothing blocks. Kinds of errors:
  * HK_NOT_FOUND unknown container or exec id ("container not created", "process does not exist <id>"), HK_EXISTS id taken, HK_BAD_STATE wrong
  * moment, HK_INVALID bad input. Texts follow shim-protocol: clients match on some of them. Pids are of the shim's pid namespace.
  */
@@ -41,7 +41,8 @@ typedef void sbx_event_fn(void *arg, const struct sbx_event *ev);
 struct sbx_pod_opts {
 	struct hk_loop *loop;
 	struct hk_reaper *reaper;
-	const char *run_dir;  /* /run/husk: state files below <run_dir>/<namespace>/<group>, seccomp cache */
+	const char *run_dir;   /* of the node, such as /run/husk: the seccomp cache */
+	const char *state_dir; /* of one daemon's pods: state files below <state_dir>/<namespace>/<group> */
 	const char *ns;       /* containerd namespace */
 	const char *group;    /* group id of this shim */
 	const char *socket;   /* our own socket path, for the state file */
@@ -122,8 +123,8 @@ struct oci_cgroup *sbx_cgroup(struct sbx_pod *p, const char *id, struct hk_err *
 void sbx_dump(const struct sbx_pod *p);
 
 /*
- * For the `delete` command, in a process of its own, blocking, idempotent and silent. Reads the state files of <run_dir>/<ns>: if the shim that
+ * For the `delete` command, in a process of its own, blocking, idempotent and silent. Reads the state files of <state_dir>/<ns>: if the shim that
  * owns `id` still listens, removes nothing of its siblings and nothing of a container that lives; if it is dead, kills every process of the
  * whole group, removes cgroups, mounts and state files. *ret is the reply to print (pid of the init, 137, now; zeroes when unknown).
  */
-int sbx_cleanup(const char *run_dir, const char *ns, const char *id, const char *bundle, struct sbx_reply *ret, struct hk_err *err);
+int sbx_cleanup(const char *state_dir, const char *ns, const char *id, const char *bundle, struct sbx_reply *ret, struct hk_err *err);

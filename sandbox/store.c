@@ -18,7 +18,7 @@
 #define SHIM_FILE ".shim"
 enum { MAX_FILE = 16384, START_TIME_FIELD = 22, BOOT_ID_SIZE = 64 };
 
-char *store_dir(const char *run_dir, const char *ns, const char *group)
+char *store_dir(const char *state_dir, const char *ns, const char *group)
 {
 	char name[65];
 	char *dir = NULL;
@@ -30,7 +30,7 @@ char *store_dir(const char *run_dir, const char *ns, const char *group)
 		hk_hex(digest, sizeof(digest), name);
 		group = name;
 	}
-	return asprintf(&dir, "%s/%s/%s", run_dir, ns, group) < 0 ? NULL : dir;
+	return asprintf(&dir, "%s/%s/%s", state_dir, ns, group) < 0 ? NULL : dir;
 }
 
 uint64_t store_start_time(pid_t pid)
@@ -116,9 +116,11 @@ void store_remove_dir(const char *dir)
 		}
 		return;
 	}
-	if (hk_fmt(path, sizeof(path), "%s", dir) >= 0 && strrchr(path, '/')) {
+	/* Upwards: the namespace's directory if this was its last pod, the daemon's if that was its last namespace. */
+	for (int up = 0; up < 2 && (up > 0 || hk_fmt(path, sizeof(path), "%s", dir) >= 0) && strrchr(path, '/'); up++) {
 		*strrchr(path, '/') = '\0';
-		(void)rmdir(path); /* the namespace's, if this was its last pod */
+		if (rmdir(path) < 0)
+			break;
 	}
 }
 

@@ -2,7 +2,7 @@
 /*
  * sandbox/store.h — the few facts that outlive a shim, so that `delete` can clean up after one that was killed. Private to sandbox/.
  *
- * <run_dir>/<namespace>/<group>/ (0700): ".shim" with the shim's pid and socket, and one file a container, named by its id, written
+ * <state_dir>/<namespace>/<group>/ (0700): ".shim" with the shim's pid and socket, and one file a container, named by its id, written
  * whole or not at all. Text, one "key value" a line, first line the format: a newer husk must read what an older one left.
  */
 #pragma once
@@ -20,7 +20,7 @@ struct store_shim {
 };
 
 /* The directory of a group, heap; a group id that is no valid file name is hashed. NULL: out of memory. */
-char *store_dir(const char *run_dir, const char *ns, const char *group);
+char *store_dir(const char *state_dir, const char *ns, const char *group);
 /* Makes the directory. */
 int store_write_shim(const char *dir, pid_t pid, const char *socket);
 int store_write_container(const char *dir, const struct store_record *r);

@@ -78,7 +78,7 @@ int shim_cmd_delete(const struct shim_flags *f)
 {
 	struct sbx_reply reply = { 0 };
 	struct hk_err err = { 0 };
-	char bundle[4096], path[SHIM_SOCKET_PATH_MAX];
+	char bundle[4096], path[SHIM_SOCKET_PATH_MAX], state_dir[SHIM_STATE_DIR_SIZE];
 	int r;
 
 	if (!hk_is_valid_id(f->ns))
@@ -87,7 +87,8 @@ int shim_cmd_delete(const struct shim_flags *f)
 		r = hk_fail_text(&err, HK_INVALID, EINVAL, "id \"%s\" is not a valid id", f->id);
 	else {
 		find_bundle(f, bundle, sizeof(bundle));
-		r = sbx_cleanup(SHIM_RUN_DIR, f->ns, f->id, bundle, &reply, &err);
+		shim_state_dir(f->address, state_dir);
+		r = sbx_cleanup(state_dir, f->ns, f->id, bundle, &reply, &err);
 		if (find_socket(f, bundle, path) == 0)
 			remove_stale_socket(path);
 	}

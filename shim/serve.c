@@ -193,10 +193,12 @@ static bool is_listener(int fd)
 
 static int init_pod(struct server *s, struct hk_err *err)
 {
+	char state_dir[SHIM_STATE_DIR_SIZE];
 	const struct sbx_pod_opts opts = {
 		.loop = &s->loop,
 		.reaper = &s->reaper,
 		.run_dir = SHIM_RUN_DIR,
+		.state_dir = state_dir,
 		.ns = s->flags->ns,
 		.group = s->flags->group,
 		.socket = s->life.socket,
@@ -204,6 +206,7 @@ static int init_pod(struct server *s, struct hk_err *err)
 		.arg = s,
 	};
 
+	shim_state_dir(s->flags->address, state_dir);
 	return sbx_pod_new(&opts, &s->pod, err);
 }
 

@@ -163,8 +163,10 @@ void task_wait(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *reque
 	int64_t timeout_ms = call->timeout_ns > 0 ? (call->timeout_ns - 1) / 1000000 + 1 : -1;
 	struct sbx_done done = op_new(s, call, &ids, convert_reply_waited, NULL);
 
-	if (done.fn)
-		sbx_wait(s->pod, ids.id, ids.exec_id, timeout_ms, done);
+	if (!done.fn)
+		return;
+	ttrpc_call_park(call);
+	sbx_wait(s->pod, ids.id, ids.exec_id, timeout_ms, done);
 }
 
 void task_delete(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oci/base/arena.c — see arena.h. Chunks grow from 64 KiB; a larger request gets a chunk of its own size. */
+/*
+ * oci/base/arena.c — see arena.h. Chunks grow from 64 KiB; a larger request gets a chunk of its own size. Under AddressSanitizer only what was
+ * handed out may be touched, to the byte, with a gap after each piece.
+ */
 #include "oci/base/arena.h"
 
 #include <stdarg.h>
@@ -7,6 +10,20 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define ARENA_ASAN
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(ARENA_ASAN)
+#include <sanitizer/asan_interface.h>
+enum { GAP = 16 };
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+enum { GAP = 0 };
+#endif
 
 enum { CHUNK_BYTES = 64 * 1024, ALIGN = 16 };
 
@@ -32,17 +49,19 @@ static struct hk_arena_chunk *chunk_new(struct hk_arena *a, size_t need)
 	c->next = a->head;
 	a->head = c;
 	a->total_bytes += size;
+	ASAN_POISON_MEMORY_REGION((char *)c + c->used, size - c->used);
 	return c;
 }
 
 void *hk_arena_alloc(struct hk_arena *a, size_t size)
 {
 	struct hk_arena_chunk *c = a->head;
+	const size_t asked = size;
 	void *p;
 
 	if (size > SIZE_MAX / 4)
 		return NULL;
-	size = (size + ALIGN - 1) / ALIGN * ALIGN;
+	size = (size + GAP + ALIGN - 1) / ALIGN * ALIGN;
 	if (!c || c->size - c->used < size) {
 		c = chunk_new(a, size + sizeof(*c) + ALIGN);
 		if (!c)
@@ -50,6 +69,7 @@ void *hk_arena_alloc(struct hk_arena *a, size_t size)
 	}
 	p = (char *)c + c->used; /* fresh anonymous memory: zero already */
 	c->used += size;
+	ASAN_UNPOISON_MEMORY_REGION(p, asked);
 	return p;
 }
 
@@ -101,6 +121,7 @@ void hk_arena_done(struct hk_arena *a)
 	while (a->head) {
 		struct hk_arena_chunk *next = a->head->next;
 
+		ASAN_UNPOISON_MEMORY_REGION(a->head, a->head->size); /* the addresses may come back to somebody else */
 		(void)munmap(a->head, a->head->size);
 		a->head = next;
 	}

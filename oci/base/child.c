@@ -139,14 +139,3 @@ void hk_reaper_sweep(struct hk_reaper *r)
 			(void)waitid(P_PID, (id_t)si.si_pid, &si, REAP);
 	}
 }
-
-int hk_wait_here(pid_t pid, struct hk_exit *ret)
-{
-	siginfo_t si = { 0 };
-
-	while (waitid(P_PID, (id_t)pid, &si, WEXITED) < 0)
-		if (errno != EINTR)
-			return -errno;
-	*ret = exit_of(&si);
-	return 0;
-}

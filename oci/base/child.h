@@ -49,5 +49,3 @@ int hk_child_kill(const struct hk_child *c, int sig);
 int hk_wait_blocking(pid_t pid, struct hk_exit *ret);
 /* Stops watching and closes the pidfd. A child still alive is later reaped by the sweep. */
 void hk_child_done(struct hk_child *c);
-/* Blocks until the child `pid` ends and reaps it. For set-up children, never in the loop. */
-int hk_wait_here(pid_t pid, struct hk_exit *ret);

@@ -126,7 +126,7 @@ static inline void refused(struct answer *a, enum hk_kind kind, const char *text
 
 static inline void pod_open(void)
 {
-	const struct sbx_pod_opts o = { .loop = &world.loop, .reaper = &world.reaper, .run_dir = world.run_dir, .ns = "test",
+	const struct sbx_pod_opts o = { .loop = &world.loop, .reaper = &world.reaper, .run_dir = world.run_dir, .state_dir = world.run_dir, .ns = "test",
 		.group = "group", .socket = "/nonexistent/husk-test.sock", .on_event = on_event, .arg = &world };
 	struct hk_err err = { 0 };
 

@@ -113,12 +113,13 @@ static void execs_are_told_before_the_init(void **state)
 		succeeded(&a);
 	}
 	/* One more is under way while the init dies: it is told, and its end is too. */
-	fake.launch_ms = 60;
+	fake.launch_ms = 400;
 	assert_int_equal(add_exec("c1", "late", "exec sleep 1000", "", &err), 0);
 	sbx_start(world.pod, "c1", "late", to(&a));
 	sbx_wait(world.pod, "c1", "", -1, to(&wait));
 	assert_int_equal(sbx_kill(world.pod, "c1", "", SIGKILL, false, &err), 0);
-	turn(20);
+	for (int i = 0; i < 300 && sbx_kill(world.pod, "c1", "", 0, false, &err) == 0; i++)
+		turn(1);
 	assert_int_equal(wait.calls, 0);
 	assert_true(sbx_kill(world.pod, "c1", "", SIGTERM, false, &err) < 0);
 	assert_int_equal(err.kind, HK_NOT_FOUND);
@@ -427,7 +428,7 @@ static void what_the_init_left_is_killed(void **state)
 /* A crash of the daemon's connection is nothing to a pod; the end of the shim frees all and kills nobody. */
 static void the_pod_is_freed_under_running_containers(void **state)
 {
-	struct answer a, w;
+	struct answer a, w, c, s, e;
 	struct sbx_reply reply;
 	struct hk_err err;
 	uint32_t pid;
@@ -439,15 +440,28 @@ static void the_pod_is_freed_under_running_containers(void **state)
 	sbx_start(world.pod, "c1", "e1", to(&a));
 	succeeded(&a);
 	sbx_wait(world.pod, "c1", "", 10000, to(&w));
+	fake.launch_ms = fake.start_ms = 10000;
+	create("c3", "true", "", &c);
+	assert_int_equal(add_exec("c1", "e2", "true", "", &err), 0);
+	sbx_start(world.pod, "c1", "e2", to(&e));
+	fake.freeze_looks = -1;
+	sbx_pause(world.pod, "c1", to(&s));
 	sbx_dump(world.pod);
 	sbx_pod_free(world.pod);
+	refused(&w, HK_UNAVAILABLE, "the shim is going away");
+	refused(&c, HK_UNAVAILABLE, "the shim is going away");
+	refused(&e, HK_UNAVAILABLE, "the shim is going away");
+	refused(&s, HK_UNAVAILABLE, "the shim is going away");
+	assert_int_equal(fake.n_alive, 0);
 	assert_int_equal(kill((pid_t)pid, 0), 0);
 	assert_int_equal(kill((pid_t)a.reply.pid, SIGKILL), 0);
 	/* What `delete` makes of it. */
 	assert_int_equal(sbx_cleanup(world.run_dir, "test", "c1", "/b", &reply, &err), 0);
 	assert_int_equal(reply.pid, pid);
-	turn(50);
-	hk_reaper_sweep(&world.reaper);
+	for (int i = 0; i < 500 && kill((pid_t)pid, 0) == 0; i++) {
+		turn(1);
+		hk_reaper_sweep(&world.reaper);
+	}
 	assert_int_equal(kill((pid_t)pid, 0), -1);
 	pod_open();
 	world.n_events = 0;

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs the root and containerd tests of a build in a virtual machine: pure cgroup v2, systemd as PID 1, Debian's newer kernel, containerd and runc.
+#
+#   tests/vm/run.sh trixie|bookworm BUILD-DIR [REGEX]     REGEX: only tests whose name matches
+#   tests/vm/run.sh trixie|bookworm BUILD-DIR -- COMMAND  a shell command in the source tree instead of the tests
+#
+# Plain qemu emulates the processor (5 to 15 times slower than the host), so that no /dev/kvm and no privilege is needed; there is no network.
+# Exit code: that of the tests; 77 where qemu or mmdebstrap is not installed.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+source=$(cd "$here/../.." && pwd)
+suite=$1
+build=$(cd "$2" && pwd)
+shift 2
+for tool in qemu-system-x86_64 mmdebstrap mke2fs; do
+	command -v $tool >/dev/null || { echo "SKIP: $tool is not installed (contrib/debian-deps.sh vm)"; exit 77; }
+done
+image=$("$here/image.sh" "$suite")
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/husk-vm-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+# In the machine everything stands at the same paths as here: the tests have them compiled in.
+mkdir -p "$work/disk/tree$source" "$work/disk/tree$build/tests"
+cp -a "$source/tests" "$source/contrib" "$work/disk/tree$source"
+cp -a "$build/bin" "$work/disk/tree$build"
+find "$build/tests" -maxdepth 1 -type f -perm -u+x -exec cp -a -t "$work/disk/tree$build/tests" {} +
+ctest --test-dir "$build" --show-only=json-v1 -L '^(root|containerd)$' >"$work/disk/tests.json"
+cat >"$work/disk/job" <<EOF
+for path in '$source' '$build'; do
+	mkdir -p "\$path" && mount --bind "/job/tree\$path" "\$path" || exit 1
+done
+cd '$source' || exit 1
+export HUSK_TEST_SLOW=10 HUSK_BIN='$build/bin' PYTHONDONTWRITEBYTECODE=1 TERM=dumb
+EOF
+if [ "${1:-}" = -- ]; then
+	shift
+	echo "$*" >>"$work/disk/job"
+else
+	echo "exec /usr/bin/python3 -u tests/vm/guest.py /job/tests.json '${1:-}'" >>"$work/disk/job"
+fi
+mke2fs -q -t ext4 -d "$work/disk" "$work/job.img" 256M
+
+qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "$(nproc)" -m 3072 -nographic -no-reboot -nodefaults -serial stdio -net none \
+	-kernel "$image/vmlinuz" -initrd "$image/initrd.img" \
+	-append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1 random.trust_cpu=on systemd.unified_cgroup_hierarchy=1" \
+	-drive "file=$image/root.img,if=virtio,format=raw,snapshot=on" -drive "file=$work/job.img,if=virtio,format=raw,snapshot=on" \
+	</dev/null | tr -d '\r' | tee "$work/console"
+code=$(sed -n 's/^husk-vm: exit //p' "$work/console" | tail -n 1)
+[ -n "$code" ] || { echo "the machine ended without telling an exit code"; exit 1; }
+exit "$code"
