@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/child.c — what a create's child does, as tables of steps in the order of the runtime-spec: I alone where one clone makes all
- * namespaces, M then I where a pid, time or user namespace needs a process in between. In comes the job, by the clone's copy of the
- * shim's memory; out go messages (oci/sync.h) and, at the end, the container's program.
+ * oci/child.c — what a create's child does, as tables of steps in the order of the runtime-spec: I alone where one
+ * clone makes all namespaces, M then I where a pid, time or user namespace needs a process in between. In comes the
+ * job, by the clone's copy of the shim's memory; out go messages (oci/sync.h) and, at the end, the container's
+ * program.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,8 +27,9 @@
 #endif
 
 /*
- * Non-dumpable before anything is joined: nobody in a shared pid or user namespace may trace us or walk our fds, exe and memory, which is a
- * copy of the shim's (CVE-2016-9962, CVE-2019-5736). The shim's death ends a half-made container.
+ * Non-dumpable before anything is joined: nobody in a shared pid or user namespace may trace us or walk our fds, exe
+ * and memory, which is a copy of the shim's (CVE-2016-9962, CVE-2019-5736). The shim's death ends a half-made
+ * container.
  */
 static int step_spawn(struct oci_job *j, struct hk_err *err)
 {
@@ -156,8 +158,8 @@ static int step_console(struct oci_job *j, struct hk_err *err)
 }
 
 /*
- * The wait may be long. Copies of the shim's other fds are given back before it, lest a pipe of a neighbour never ends; nothing but the
- * socket is needed any more.
+ * The wait may be long. Copies of the shim's other fds are given back before it, lest a pipe of a neighbour never
+ * ends; nothing but the socket is needed any more.
  */
 static int step_gate(struct oci_job *j, struct hk_err *err)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/container.c — oci_create, oci_start and what a container remembers. config.json comes in and is parsed, checked and kept as a spec
- * until the program runs; what later execs and the removal need is copied into the small struct oci_container.
+ * oci/container.c — oci_create, oci_start and what a container remembers. config.json comes in and is parsed, checked
+ * and kept as a spec until the program runs; what later execs and the removal need is copied into the small struct
+ * oci_container.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/creds.c — from the shim's root to the container's user. Runs in the set-up child, inside its user namespace. See capabilities(7):
- * the bounding set needs CAP_SETPCAP, so it goes first; PR_SET_KEEPCAPS carries the permitted set over the change of uid;
- * ambient capabilities must be permitted and inheritable before they are raised.
+ * oci/creds.c — from the shim's root to the container's user. Runs in the set-up child, inside its user namespace. See
+ * capabilities(7): the bounding set needs CAP_SETPCAP, so it goes first; PR_SET_KEEPCAPS carries the permitted set
+ * over the change of uid; ambient capabilities must be permitted and inheritable before they are raised.
  */
 #include "oci/creds.h"
 
@@ -43,8 +43,10 @@ static int drop_bounding(uint64_t keep, struct hk_err *err)
 
 static int set_ids(const struct oci_process *p, struct hk_err *err)
 {
-	/* Also with an empty list: the shim's own groups must never be the container's (CVE-2022-2989). EPERM for an empty list only
-	 * where the user namespace has setgroups denied, and then there are none. */
+	/*
+	 * Also with an empty list: the shim's own groups must never be the container's (CVE-2022-2989). EPERM for
+	 * an empty list only where the user namespace has setgroups denied, and then there are none.
+	 */
 	if (setgroups(p->n_additional_gids, p->additional_gids) < 0 && (errno != EPERM || p->n_additional_gids > 0))
 		return hk_fail(err, errno == EINVAL ? HK_INVALID : HK_INTERNAL, errno, "set %zu additional groups%s",
 		    p->n_additional_gids, errno == EINVAL ? " (one is not mapped)" : "");
@@ -65,7 +67,10 @@ static int set_caps(const uint64_t *caps, struct hk_err *err)
 	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
 		data[i].effective = (uint32_t)(caps[OCI_CAP_EFFECTIVE] >> (32 * i));
 		data[i].permitted = (uint32_t)(caps[OCI_CAP_PERMITTED] >> (32 * i));
-		/* Exactly what was asked: inheritable capabilities by default reach any binary with file capabilities (CVE-2022-29162). */
+		/*
+		 * Exactly what was asked: inheritable capabilities by default reach any binary with file
+		 * capabilities (CVE-2022-29162).
+		 */
 		data[i].inheritable = (uint32_t)(caps[OCI_CAP_INHERITABLE] >> (32 * i));
 	}
 	if (syscall(SYS_capset, &head, data) < 0)
@@ -117,7 +122,10 @@ int oci_creds_own_stdio(uid_t uid, struct hk_err *err)
 			return hk_fail(err, HK_INTERNAL, errno, "fstat stdio %d", fd);
 		if (st.st_uid == uid || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(MEM_DEVICES, NULL_MINOR)))
 			continue;
-		/* Not every file can be given away (a read-only mount, an unmapped owner): the fd itself works all the same. */
+		/*
+		 * Not every file can be given away (a read-only mount, an unmapped owner): the fd itself works all
+		 * the same.
+		 */
 		if (fchown(fd, uid, (gid_t)-1) < 0 && errno != EINVAL && errno != EPERM && errno != EROFS &&
 		    errno != ENOSYS)
 			return hk_fail(err, HK_INTERNAL, errno, "give stdio %d to uid %u", fd, uid);

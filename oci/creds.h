@@ -13,9 +13,13 @@ struct hk_err;
 /* PR_SET_NO_NEW_PRIVS. */
 int oci_creds_no_new_privs(struct hk_err *err);
 /*
- * Bounding set, groups, gid, uid, then permitted, effective, inheritable and ambient sets, in the only order the kernel allows. `caps` is
- * NULL to leave the sets to the kernel's own rules for the change of uid. After it the caller has the container's rights.
+ * Bounding set, groups, gid, uid, then permitted, effective, inheritable and ambient sets, in the only order the
+ * kernel allows. `caps` is NULL to leave the sets to the kernel's own rules for the change of uid. After it the caller
+ * has the container's rights.
  */
 int oci_creds_apply(const struct oci_process *p, const uint64_t *caps, struct hk_err *err);
-/* Gives fds 0 to 2 to the user, so that programs may reopen /dev/stdout; devices that are everybody's (/dev/null) stay as they are. */
+/*
+ * Gives fds 0 to 2 to the user, so that programs may reopen /dev/stdout; devices that are everybody's (/dev/null)
+ * stay as they are.
+ */
 int oci_creds_own_stdio(uid_t uid, struct hk_err *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/env.c — environment and program lookup of a container's process. Runs in the set-up child, in the container's root.
- * No getpwuid, no execvp: NSS would load libraries of the container into a privileged process (CVE-2019-14271).
+ * oci/env.c — environment and program lookup of a container's process. Runs in the set-up child, in the container's
+ * root. No getpwuid, no execvp: NSS would load libraries of the container into a privileged process (CVE-2019-14271).
  */
 #include "oci/env.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/exec.c — one more process in a running container. The shim clones M into the container's cgroup; M joins the namespaces of the init
- * behind its pidfd and, where the pid namespace is another, clones the final process as the shim's own child. process.json replaces the
- * container's process wholly; what it leaves open (capabilities, labels, no_new_privs) is the container's, as is the filter.
+ * oci/exec.c — one more process in a running container. The shim clones M into the container's cgroup; M joins the
+ * namespaces of the init behind its pidfd and, where the pid namespace is another, clones the final process as the
+ * shim's own child. process.json replaces the container's process wholly; what it leaves open (capabilities, labels,
+ * no_new_privs) is the container's, as is the filter.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,8 +31,9 @@ enum { PROCESS_ARENA_LIMIT = 16 << 20 };
 /* ---- the child ---- */
 
 /*
- * Non-dumpable before the first setns: the container's processes share our pid and user namespace from then on, and our memory is a copy
- * of the shim's (CVE-2016-9962). What lies in the shim's files and not in the container's is read now.
+ * Non-dumpable before the first setns: the container's processes share our pid and user namespace from then on, and
+ * our memory is a copy of the shim's (CVE-2016-9962). What lies in the shim's files and not in the container's is read
+ * now.
  */
 static int step_spawn(struct oci_job *j, struct hk_err *err)
 {
@@ -44,7 +46,10 @@ static int step_spawn(struct oci_job *j, struct hk_err *err)
 		if (r < 0)
 			return hk_fail(err, HK_INTERNAL, -r, "read the seccomp filter");
 	}
-	/* Only out here we may raise hard limits; with no user namespace in between the turn comes later, behind our own needs. */
+	/*
+	 * Only out here we may raise hard limits; with no user namespace in between the turn comes later, behind
+	 * our own needs.
+	 */
 	return j->c->in_userns ? oci_rlimits_apply(0, j->process, &j->s.at, err) : 0;
 }
 
@@ -149,7 +154,8 @@ static int fill(struct oci_job *j, const struct oci_exec_opts *o, struct hk_err 
 {
 	const struct oci_container *c = j->c;
 	struct oci_process *p = hk_arena_alloc(&j->arena, sizeof(*p));
-	int r = p ? parse(o->process_json, o->process_json_len, &j->arena, p, err) : hk_fail(err, HK_INTERNAL, ENOMEM, "exec");
+	int r = p ? parse(o->process_json, o->process_json_len, &j->arena, p, err)
+		  : hk_fail(err, HK_INTERNAL, ENOMEM, "exec");
 
 	if (r < 0)
 		return r;

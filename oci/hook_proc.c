@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/hook_proc.c — one hook's process. It gets the state on stdin, one pipe for stdout and stderr, a process group of its own, and nothing
- * else of the engine: no fd, no signal mask, no environment but the one configured.
+ * oci/hook_proc.c — one hook's process. It gets the state on stdin, one pipe for stdout and stderr, a process group of
+ * its own, and nothing else of the engine: no fd, no signal mask, no environment but the one configured.
  */
 #include "oci/hook_proc.h"
 
@@ -44,8 +44,8 @@ static _Noreturn void run(const struct oci_hook *h, char *const *env, const char
 	_exit(EXIT_CANNOT_EXEC);
 }
 
-int oci_hook_spawn(struct oci_hook_proc *p, const struct oci_hook *h, const struct oci_hook_state *state, char *const *env,
-    const char *cwd, struct hk_err *err)
+int oci_hook_spawn(struct oci_hook_proc *p, const struct oci_hook *h, const struct oci_hook_state *state,
+    char *const *env, const char *cwd, struct hk_err *err)
 {
 	struct oci_clone c = { .cgroup_fd = -1, .ret_pidfd = &p->pidfd, .exit_signal = SIGCHLD };
 	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, r = 0;
@@ -54,7 +54,8 @@ int oci_hook_spawn(struct oci_hook_proc *p, const struct oci_hook *h, const stru
 	p->pidfd = p->in = p->out = -1;
 	if (oci_hook_state_json(state, &p->state, &p->len) < 0)
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "state for hook %s", h->path);
-	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || hk_set_nonblock(in[1], true) < 0 || hk_set_nonblock(out[0], true) < 0)
+	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || hk_set_nonblock(in[1], true) < 0 ||
+	    hk_set_nonblock(out[0], true) < 0)
 		r = -errno;
 	if (r == 0) {
 		p->pid = oci_clone(&c);
@@ -128,11 +129,13 @@ void oci_hook_close(struct oci_hook_proc *p)
 
 const char *oci_hook_why(int status, bool was_signaled, char buf[32])
 {
-	(void)hk_fmt(buf, 32, was_signaled ? "killed by signal %d" : "exit status %d", was_signaled ? status - 128 : status);
+	(void)hk_fmt(
+	    buf, 32, was_signaled ? "killed by signal %d" : "exit status %d", was_signaled ? status - 128 : status);
 	return buf;
 }
 
-int oci_hook_fail(const struct oci_hook_proc *p, const char *kind, size_t index, const char *path, const char *why, struct hk_err *err)
+int oci_hook_fail(const struct oci_hook_proc *p, const char *kind, size_t index, const char *path, const char *why,
+    struct hk_err *err)
 {
 	enum { SHOWN = 700 }; /* what an error text has room for: the end tells more than the beginning */
 	size_t have = p->n_out < OCI_HOOK_TAIL ? p->n_out : OCI_HOOK_TAIL;
@@ -147,5 +150,6 @@ int oci_hook_fail(const struct oci_hook_proc *p, const char *kind, size_t index,
 	while (n > 0 && words[n - 1] == '\n')
 		n--;
 	words[n] = 0;
-	return hk_fail_text(err, HK_INTERNAL, ECANCELED, "%s hook[%zu] %.150s: %s%s%s", kind, index, path, why, n ? ": " : "", words);
+	return hk_fail_text(
+	    err, HK_INTERNAL, ECANCELED, "%s hook[%zu] %.150s: %s%s%s", kind, index, path, why, n ? ": " : "", words);
 }

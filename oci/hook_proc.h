@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oci/hook_proc.h — one hook's process: how it starts, what it may say, how its failure reads. Private to oci/hooks*.c. */
+/*
+ * oci/hook_proc.h — one hook's process: how it starts, what it may say, how its failure reads. Private to
+ * oci/hooks*.c.
+ */
 #pragma once
 #include <stdbool.h>
 #include <sys/types.h>

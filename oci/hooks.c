@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/hooks.c — runs lists of hooks, one process after the other: on the loop for the shim, whose other containers go on meanwhile; and
- * blocking for the set-up child, which has nothing else to do. A hook is over when it has exited, not when its output ends: a
- * daemon it leaves behind may hold the pipe for ever.
+ * oci/hooks.c — runs lists of hooks, one process after the other: on the loop for the shim, whose other containers go
+ * on meanwhile; and blocking for the set-up child, which has nothing else to do. A hook is over when it has exited,
+ * not when its output ends: a daemon it leaves behind may hold the pipe for ever.
  */
 #include "oci/hooks.h"
 
@@ -183,8 +183,8 @@ static void on_timer(void *owner)
 	oci_hook_kill(&r->proc);
 }
 
-int oci_hooks_run(const struct oci_container *c, const struct oci_hook_job *job, oci_hook_fn *fn, void *arg, struct oci_hook_run **ret,
-    struct hk_err *err)
+int oci_hooks_run(const struct oci_container *c, const struct oci_hook_job *job, oci_hook_fn *fn, void *arg,
+    struct oci_hook_run **ret, struct hk_err *err)
 {
 	struct oci_hook_run *r = calloc(1, sizeof(*r));
 
@@ -247,8 +247,8 @@ static bool attend(struct oci_hook_proc *p, uint64_t until_ns)
 	}
 }
 
-static int run_here(const struct oci_hook *h, size_t index, const char *kind, const struct oci_hook_state *state, char *const *env,
-    struct hk_err *err)
+static int run_here(const struct oci_hook *h, size_t index, const char *kind, const struct oci_hook_state *state,
+    char *const *env, struct hk_err *err)
 {
 	struct oci_hook_proc p;
 	uint64_t until = h->has_timeout ? hk_now_ns() + (uint64_t)h->timeout_s * MS_PER_S * NS_PER_MS : 0;
@@ -265,14 +265,14 @@ static int run_here(const struct oci_hook *h, size_t index, const char *kind, co
 	if (r < 0)
 		r = hk_fail(err, HK_INTERNAL, -r, "wait for hook %s", h->path);
 	else if (x.status != 0)
-		r = oci_hook_fail(&p, kind, index, h->path, late ? "did not finish in time" : oci_hook_why(x.status, x.was_signaled, why),
-		    err);
+		r = oci_hook_fail(&p, kind, index, h->path,
+		    late ? "did not finish in time" : oci_hook_why(x.status, x.was_signaled, why), err);
 	oci_hook_close(&p);
 	return r;
 }
 
-int oci_hooks_run_here(const struct oci_hooks *hooks, const char *kind, const struct oci_hook_state *state, char *const *env,
-    struct hk_err *err)
+int oci_hooks_run_here(const struct oci_hooks *hooks, const char *kind, const struct oci_hook_state *state,
+    char *const *env, struct hk_err *err)
 {
 	int r = 0;
 

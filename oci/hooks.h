@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/hooks.h — lifecycle hooks: on the loop for those of the runtime's namespace, blocking for those that the set-up child runs. Private to oci/.
+ * oci/hooks.h — lifecycle hooks: on the loop for those of the runtime's namespace, blocking for those that the set-up
+ * child runs. Private to oci/.
  */
 #pragma once
 #include <stdbool.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/launch.c — the shim's side of a create, a start and an exec: a state machine on the loop, fed by the child's messages
- * (oci/sync.h). In comes a job; out goes a process, or an error after which nothing is left of it (oci/teardown.c). Every wait has a
- * deadline; the kernel objects of a launch (socket, page, child, pidfd) belong to it until they are handed over.
+ * oci/launch.c — the shim's side of a create, a start and an exec: a state machine on the loop, fed by the child's
+ * messages (oci/sync.h). In comes a job; out goes a process, or an error after which nothing is left of it
+ * (oci/teardown.c). Every wait has a deadline; the kernel objects of a launch (socket, page, child, pidfd) belong to
+ * it until they are handed over.
  */
 #include "oci/launch.h"
 
@@ -79,7 +80,10 @@ static void on_created(struct oci_launch *l, const struct oci_msg *m)
 		oci_launch_fail_step(l, HK_INTERNAL, -r, "the init was lost");
 		return;
 	}
-	/* Raising a hard limit takes the host's CAP_SYS_RESOURCE: nobody inside a user namespace can, and outside the init has done it. */
+	/*
+	 * Raising a hard limit takes the host's CAP_SYS_RESOURCE: nobody inside a user namespace can, and outside
+	 * the init has done it.
+	 */
 	r = c->in_userns ? oci_rlimits_apply(got.pid, &c->spec->process, &at, &err) : 0;
 	if (r < 0) {
 		if (l->first.pid == 0)
@@ -240,8 +244,8 @@ static bool take_console(struct oci_launch *l, const struct oci_msg *m, int *tak
 }
 
 /*
- * What ends the launch may lie behind a console that came in the same turn, and must be seen in it: in the turn's last pass
- * exits are reaped, and an exec that is not handed over by then would lose its own.
+ * What ends the launch may lie behind a console that came in the same turn, and must be seen in it: in the turn's last
+ * pass exits are reaped, and an exec that is not handed over by then would lose its own.
  */
 static void on_socket(void *owner, uint32_t events)
 {
@@ -272,7 +276,10 @@ static void on_socket(void *owner, uint32_t events)
 
 /* ---- beginning ---- */
 
-/* What a kernel or a cgroup says that cannot have a process born into it; entering from inside tells the true reason. */
+/*
+ * What a kernel or a cgroup says that cannot have a process born into it; entering from inside tells the true
+ * reason.
+ */
 static bool is_cgroup_refusal(int r)
 {
 	return r == -EBUSY || r == -EOPNOTSUPP || r == -EACCES || r == -EINVAL || r == -E2BIG || r == -ENODEV;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/launch.h — the engine's own structs: a container, one launch (the shim's side of a create or an exec) and the job that its child
- * carries out. Private to oci/.
+ * oci/launch.h — the engine's own structs: a container, one launch (the shim's side of a create or an exec) and the
+ * job that its child carries out. Private to oci/.
  */
 #pragma once
 #include <stdbool.h>
@@ -109,11 +109,17 @@ _Noreturn void oci_child_exec(struct oci_job *j);
 int oci_launch_begin(struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err);
 int oci_launch_start(struct oci_launch *l, oci_done_fn *fn, void *arg, struct hk_err *err);
 
-/* teardown.c. Fails the launch: takes everything apart, then tells the caller. Never from within the caller's own call. */
+/*
+ * teardown.c. Fails the launch: takes everything apart, then tells the caller. Never from within the caller's own
+ * call.
+ */
 void oci_launch_fail(struct oci_launch *l, const struct hk_err *err);
 /* The same with the child's current step in the text. */
 void oci_launch_fail_step(struct oci_launch *l, enum hk_kind kind, int code, const char *what);
-/* Closes the socket; frees the launch, at once or (end) when its middle process is reaped; tells oci_start's caller and ends. */
+/*
+ * Closes the socket; frees the launch, at once or (end) when its middle process is reaped; tells oci_start's
+ * caller and ends.
+ */
 void oci_launch_close(struct oci_launch *l);
 void oci_launch_free(struct oci_launch *l);
 void oci_launch_end(struct oci_launch *l);

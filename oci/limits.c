@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/limits.c — applies what the spec says about scheduling and limits, by one system call each. Runs in the set-up child, but for the
- * rlimits of an init in a user namespace, which the shim sets by pid: raising a hard limit takes CAP_SYS_RESOURCE in the first one.
+ * oci/limits.c — applies what the spec says about scheduling and limits, by one system call each. Runs in the set-up
+ * child, but for the rlimits of an init in a user namespace, which the shim sets by pid: raising a hard limit takes
+ * CAP_SYS_RESOURCE in the first one.
  */
 #include "oci/limits.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/limits.h — how much and how fast: rlimits, scheduler, I/O priority, OOM score, CPU affinity, personality, NUMA policy. Private to oci/.
+ * oci/limits.h — how much and how fast: rlimits, scheduler, I/O priority, OOM score, CPU affinity, personality, NUMA
+ * policy. Private to oci/.
  */
 #pragma once
 #include <sys/types.h>
@@ -15,7 +16,10 @@ int oci_rlimits_apply(pid_t pid, const struct oci_process *p, int *ret_at, struc
 int oci_sched_apply(const struct oci_process *p, struct hk_err *err);
 /* Writes the caller's own score by /proc of the host: before the mount namespace is left and the ids change. */
 int oci_oom_score_apply(const struct oci_process *p, struct hk_err *err);
-/* The caller runs on the CPUs of `list` ("0-3,7"), or on all that its cpuset allows for NULL: the shim's own mask never leaks. */
+/*
+ * The caller runs on the CPUs of `list` ("0-3,7"), or on all that its cpuset allows for NULL: the shim's own mask
+ * never leaks.
+ */
 int oci_affinity_apply(const char *list, struct hk_err *err);
 int oci_personality_apply(uint32_t personality, struct hk_err *err);
 int oci_mempolicy_apply(const struct oci_spec *s, struct hk_err *err);

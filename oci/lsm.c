@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/lsm.c — security labels for execve. They are written through a procfs that the child made for itself: a container's own /proc
- * may be a tmpfs or have something mounted over attr/ (CVE-2019-16884, CVE-2019-19921, CVE-2025-52881). The attribute is
- * per thread and has to be opened by the very task that executes.
+ * oci/lsm.c — security labels for execve. They are written through a procfs that the child made for itself: a
+ * container's own /proc may be a tmpfs or have something mounted over attr/ (CVE-2019-16884, CVE-2019-19921,
+ * CVE-2025-52881). The attribute is per thread and has to be opened by the very task that executes.
  */
 #include "oci/lsm.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/namespaces.c — the one table of namespace kinds; opening, checking and joining them; clone3 and setns live here and nowhere else.
- * Runs partly in the shim (open, maps) and partly in the set-up child (join). See namespaces(7), user_namespaces(7), time_namespaces(7).
+ * oci/namespaces.c — the one table of namespace kinds; opening, checking and joining them; clone3 and setns live here
+ * and nowhere else. Runs partly in the shim (open, maps) and partly in the set-up child (join). See namespaces(7),
+ * user_namespaces(7), time_namespaces(7).
  */
 #include "oci/namespaces.h"
 
@@ -164,7 +165,10 @@ int oci_ns_join(const int fds[OCI_N_NS], struct hk_err *err)
 	return r;
 }
 
-/* The way of kernels before 5.8. All files are opened before the first setns, since joining the mount namespace hides them. */
+/*
+ * The way of kernels before 5.8. All files are opened before the first setns, since joining the mount namespace
+ * hides them.
+ */
 static int join_by_files(pid_t pid, uint64_t mask, struct hk_err *err)
 {
 	int fds[OCI_N_NS], r = 0;

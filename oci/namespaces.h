@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/namespaces.h — which namespaces are made and which are joined, clone3, and what a fresh namespace needs. Private to oci/.
+ * oci/namespaces.h — which namespaces are made and which are joined, clone3, and what a fresh namespace needs. Private
+ * to oci/.
  */
 #pragma once
 #include <stdbool.h>
@@ -17,8 +18,8 @@ uint64_t oci_ns_flag(enum oci_ns ns);
 uint64_t oci_ns_new_mask(const struct oci_spec *s);
 uint64_t oci_ns_path_mask(const struct oci_spec *s);
 /*
- * True when the init cannot be cloned in one step: a pid or time namespace counts only for children, and maps of a user
- * namespace are written while its first process waits with the host's mounts prepared.
+ * True when the init cannot be cloned in one step: a pid or time namespace counts only for children, and maps of a
+ * user namespace are written while its first process waits with the host's mounts prepared.
  */
 bool oci_ns_needs_middle(const struct oci_spec *s);
 
@@ -27,11 +28,14 @@ int oci_ns_open_paths(const struct oci_spec *s, int ret_fds[OCI_N_NS], struct hk
 void oci_ns_close_paths(int fds[OCI_N_NS]);
 
 /*
- * In the child: joins all of fds. A user namespace comes after the others; those that it owns are tried again behind it, and root inside
- * it is taken on.
+ * In the child: joins all of fds. A user namespace comes after the others; those that it owns are tried again behind
+ * it, and root inside it is taken on.
  */
 int oci_ns_join(const int fds[OCI_N_NS], struct hk_err *err);
-/* In the child, for exec: every namespace of `mask` of the process behind pidfd at once; by /proc/<pid>/ns where the kernel cannot. */
+/*
+ * In the child, for exec: every namespace of `mask` of the process behind pidfd at once; by /proc/<pid>/ns where
+ * the kernel cannot.
+ */
 int oci_ns_join_process(int pidfd, pid_t pid, uint64_t mask, struct hk_err *err);
 /* After a user namespace is made or joined: uid 0, gid 0, no groups. */
 int oci_ns_become_root(struct hk_err *err);

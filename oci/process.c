@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/process.c — the steps that turn a set-up child into the container's program, for an init and for an exec alike: session, stdio,
- * scheduling, label, filter, rights, working directory, lookup, execve. Runs after clone in the child: no stdio, no return
- * into the shim's stack, only _exit. The order of the steps is the table's of the caller (oci/child.c, oci/exec.c).
+ * oci/process.c — the steps that turn a set-up child into the container's program, for an init and for an exec alike:
+ * session, stdio, scheduling, label, filter, rights, working directory, lookup, execve. Runs after clone in the child:
+ * no stdio, no return into the shim's stack, only _exit. The order of the steps is the table's of the caller
+ * (oci/child.c, oci/exec.c).
  */
 #include "oci/process.h"
 
@@ -105,7 +106,10 @@ int oci_step_keyring(struct oci_job *j, struct hk_err *err)
 	return j->c->no_new_keyring ? 0 : oci_keyring_join(j->c->id, j->selinux_label, err);
 }
 
-/* The container's own null device where it has a true one, since a path of the host means nothing in there; else the host's. */
+/*
+ * The container's own null device where it has a true one, since a path of the host means nothing in there; else
+ * the host's.
+ */
 static int null_stdio(struct oci_job *j)
 {
 	hk_autofd fd = -1;
@@ -181,7 +185,10 @@ int oci_step_lsm(struct oci_job *j, struct hk_err *err)
 	return r;
 }
 
-/* As late as CAP_SYS_RESOURCE allows. In a user namespace hard limits cannot be raised at all: see on_created (create) and step_spawn (exec). */
+/*
+ * As late as CAP_SYS_RESOURCE allows. In a user namespace hard limits cannot be raised at all: see on_created
+ * (create) and step_spawn (exec).
+ */
 int oci_step_rlimits(struct oci_job *j, struct hk_err *err)
 {
 	return j->c->in_userns ? 0 : oci_rlimits_apply(0, j->process, &j->s.at, err);
@@ -205,7 +212,10 @@ int oci_step_env(struct oci_job *j, struct hk_err *err)
 		home = buf;
 	}
 	j->env = oci_env_build(&p->env, home);
-	/* The last name looked up from outside. From here no directory is open that a cwd of /proc/self/fd/N could lead to. */
+	/*
+	 * The last name looked up from outside. From here no directory is open that a cwd of /proc/self/fd/N could
+	 * lead to.
+	 */
 	j->s.rootfs_fd = hk_close(j->s.rootfs_fd);
 	return j->env ? 0 : hk_fail(err, HK_INTERNAL, ENOMEM, "build the environment");
 }
@@ -216,8 +226,10 @@ int oci_step_creds(struct oci_job *j, struct hk_err *err)
 
 	if (r == 0)
 		r = oci_creds_apply(j->process, j->caps, err);
-	/* The change of ids clears both: a shim that dies must still take a half-made init along, and nobody may look into it. An exec
-	 * waits for nobody and needs no such signal. */
+	/*
+	 * The change of ids clears both: a shim that dies must still take a half-made init along, and nobody may
+	 * look into it. An exec waits for nobody and needs no such signal.
+	 */
 	if (r == 0 && !j->is_exec && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "set the parent-death signal");
 	if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
@@ -234,8 +246,8 @@ int oci_step_cwd_early(struct oci_job *j, struct hk_err *err)
 }
 
 /*
- * The kernel says "(unreachable)/..." for a directory outside of the root: a cwd such as /proc/self/fd/7 with a leaked host directory
- * would be a way out (CVE-2024-21626). glibc's getcwd would turn that into ENOENT.
+ * The kernel says "(unreachable)/..." for a directory outside of the root: a cwd such as /proc/self/fd/7 with a leaked
+ * host directory would be a way out (CVE-2024-21626). glibc's getcwd would turn that into ENOENT.
  */
 int oci_step_cwd(struct oci_job *j, struct hk_err *err)
 {
@@ -270,7 +282,10 @@ int oci_step_exec(struct oci_job *j, struct hk_err *err)
 	/* With the uid unchanged the kernel has not cleared it, and the container outlives the shim. */
 	if (!j->is_exec && prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "clear the parent-death signal");
-	/* 0, 1 and 2 are all that crosses execve, ever (CVE-2024-21626): sockets, dirfds and the seccomp file end here. */
+	/*
+	 * 0, 1 and 2 are all that crosses execve, ever (CVE-2024-21626): sockets, dirfds and the seccomp file end
+	 * here.
+	 */
 	r = hk_cloexec_from(STDERR_FILENO + 1);
 	if (r < 0)
 		return hk_fail(err, HK_INTERNAL, -r, "mark fds close-on-exec");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/process.h — the steps that an init and an exec have in common, in the order their tables list them, and the runner of such a table.
- * Private to oci/.
+ * oci/process.h — the steps that an init and an exec have in common, in the order their tables list them, and the
+ * runner of such a table. Private to oci/.
  */
 #pragma once
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/remove.c — the end of a container whose init is dead: what is left in its cgroup is killed, the cgroup removed with retries, the
- * poststop hooks run. oci_remove does it on the loop for the server; oci_cleanup waits, for the `delete` command, and also
- * unmounts what a dead shim may have left on the host.
+ * oci/remove.c — the end of a container whose init is dead: what is left in its cgroup is killed, the cgroup removed
+ * with retries, the poststop hooks run. oci_remove does it on the loop for the server; oci_cleanup waits, for the
+ * `delete` command, and also unmounts what a dead shim may have left on the host.
  */
 #include "oci/remove.h"
 
@@ -38,7 +38,10 @@ static int remove_round(struct oci_cgroup *cg, struct hk_err *err)
 
 	if (r != -EBUSY)
 		return r;
-	/* Whoever is in there outlived the init (a shared pid namespace) or is still dying. A fork bomb needs more than one round. */
+	/*
+	 * Whoever is in there outlived the init (a shared pid namespace) or is still dying. A fork bomb needs more
+	 * than one round.
+	 */
 	(void)oci_cgroup_signal_all(cg, SIGKILL, NULL);
 	return oci_cgroup_is_empty(cg) ? oci_cgroup_remove(cg, err) : -EBUSY;
 }
@@ -125,7 +128,8 @@ static void unescape(char *s)
 	char *to = s;
 
 	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' &&
+		    s[3] <= '7') {
 			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
 			s += 4;
 		} else {
@@ -142,7 +146,10 @@ static bool is_below(const char *path, const char *dir)
 	return strncmp(path, dir, len) == 0 && (path[len] == 0 || path[len] == '/');
 }
 
-/* The last mount on or below dir in mountinfo's order, which lists parents before children: unmount that and ask again. */
+/*
+ * The last mount on or below dir in mountinfo's order, which lists parents before children: unmount that and ask
+ * again.
+ */
 static int unmount_last(const char *dir, bool *ret_any)
 {
 	hk_autofree char *text = NULL;

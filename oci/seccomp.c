@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/seccomp.c — linux.seccomp to a BPF program: libseccomp's rules, with a preamble of our own in front of it. Runs in a short-lived child:
- * libseccomp takes 10 ms and a megabyte for containerd's default profile.
+ * oci/seccomp.c — linux.seccomp to a BPF program: libseccomp's rules, with a preamble of our own in front of it. Runs
+ * in a short-lived child: libseccomp takes 10 ms and a megabyte for containerd's default profile.
  *
- * The preamble: a profile that denies by default answers EPERM to a system call that is younger than the profile, and a C library that
- * probes for it takes that for a real refusal instead of using the older call. So numbers above the highest one that the
- * profile names get ENOSYS, per architecture, before the profile itself is asked. (man 2 seccomp; linux/audit.h)
+ * The preamble: a profile that denies by default answers EPERM to a system call that is younger than the profile, and
+ * a C library that probes for it takes that for a real refusal instead of using the older call. So numbers above the
+ * highest one that the profile names get ENOSYS, per architecture, before the profile itself is asked. (man 2 seccomp;
+ * linux/audit.h)
  */
 #include "oci/seccomp.h"
 
@@ -49,7 +50,10 @@ static bool is_denying(uint32_t action)
 	       kind == SECCOMP_RET_TRAP;
 }
 
-/* The same argument twice in one rule cannot be ANDed by libseccomp: such a rule becomes one rule per condition, as in runc. */
+/*
+ * The same argument twice in one rule cannot be ANDed by libseccomp: such a rule becomes one rule per condition,
+ * as in runc.
+ */
 static bool has_twice(const struct oci_seccomp_rule *r)
 {
 	unsigned seen = 0;
@@ -73,14 +77,16 @@ static int add_calls(scmp_filter_ctx ctx, const struct oci_seccomp_rule *r, int 
 	return rc;
 }
 
-static int add_rule(scmp_filter_ctx ctx, const struct oci_seccomp *s, const struct oci_seccomp_rule *r, struct hk_err *err)
+static int add_rule(
+    scmp_filter_ctx ctx, const struct oci_seccomp *s, const struct oci_seccomp_rule *r, struct hk_err *err)
 {
 	struct scmp_arg_cmp cmp[2 * N_ARGS];
 
 	if (r->action == s->default_action)
 		return 0; /* says nothing new, and libseccomp refuses it */
 	if (r->n_args > HK_ARRAY_SIZE(cmp))
-		return hk_fail_text(err, HK_INVALID, E2BIG, "linux.seccomp: more than %zu conditions in a rule", HK_ARRAY_SIZE(cmp));
+		return hk_fail_text(
+		    err, HK_INVALID, E2BIG, "linux.seccomp: more than %zu conditions in a rule", HK_ARRAY_SIZE(cmp));
 	for (size_t i = 0; i < r->n_args; i++) {
 		const struct oci_seccomp_arg *a = &r->args[i];
 
@@ -178,20 +184,22 @@ static uint32_t max_of(const struct arch_max *v, size_t n, uint32_t arch)
 
 #define STMT(c, value) ((struct sock_filter){ .code = (c), .k = (value) })
 #define JUMP(c, value, t, f) ((struct sock_filter){ .code = (c), .jt = (t), .jf = (f), .k = (value) })
-static const uint16_t ld_abs = BPF_LD | BPF_W | BPF_ABS, jeq = BPF_JMP | BPF_JEQ | BPF_K, jge = BPF_JMP | BPF_JGE | BPF_K,
-		      jgt = BPF_JMP | BPF_JGT | BPF_K, ja = BPF_JMP | BPF_JA, ret_k = BPF_RET | BPF_K;
+static const uint16_t ld_abs = BPF_LD | BPF_W | BPF_ABS, jeq = BPF_JMP | BPF_JEQ | BPF_K,
+		      jge = BPF_JMP | BPF_JGE | BPF_K, jgt = BPF_JMP | BPF_JGT | BPF_K, ja = BPF_JMP | BPF_JA,
+		      ret_k = BPF_RET | BPF_K;
 
 /*
- * One block: A holds the architecture at its start and, if it is another one, at its end. `end` instructions behind the block begins the
- * filter proper, which loads for itself.
+ * One block: A holds the architecture at its start and, if it is another one, at its end. `end` instructions behind
+ * the block begins the filter proper, which loads for itself.
  */
-static size_t block(struct sock_filter *out, const struct arch_max *m, uint32_t special, uint32_t special_max, uint32_t end)
+static size_t block(
+    struct sock_filter *out, const struct arch_max *m, uint32_t special, uint32_t special_max, uint32_t end)
 {
 	uint32_t answer = SECCOMP_RET_ERRNO | ENOSYS;
 
 	out[0] = JUMP(jeq, m->arch, 0, PREAMBLE_PER_ARCH - 1);
 	out[1] = STMT(ld_abs, offsetof(struct seccomp_data, nr));
-	out[2] = JUMP(jge, special, 2, 0);              /* numbers with a range of their own */
+	out[2] = JUMP(jge, special, 2, 0); /* numbers with a range of their own */
 	out[3] = JUMP(jgt, m->max, 3, 0);
 	out[4] = STMT(ja, end + 3);
 	out[5] = JUMP(jgt, special_max, 1, 0);
@@ -219,7 +227,8 @@ static size_t preamble(const struct oci_seccomp *s, struct sock_filter *out)
 			uint32_t x32 = max_of(v, n, SCMP_ARCH_X32);
 
 			special = X32_BIT;
-			special_max = x32 > X32_BIT ? x32 : UINT32_MAX; /* x32 not in the profile: libseccomp's verdict stands */
+			special_max =
+			    x32 > X32_BIT ? x32 : UINT32_MAX; /* x32 not in the profile: libseccomp's verdict stands */
 		} else if (v[i].arch == SCMP_ARCH_ARM) {
 			special = ARM_PRIVATE;
 		}
@@ -246,7 +255,8 @@ static int export(scmp_filter_ctx ctx, struct sock_filter *out, size_t max, size
 	if (fstat(fd, &st) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "fstat of the seccomp filter");
 	if ((size_t)st.st_size > max * sizeof(*out))
-		return hk_fail_text(err, HK_INVALID, E2BIG, "linux.seccomp: the program has more than %d instructions", OCI_BPF_MAX);
+		return hk_fail_text(
+		    err, HK_INVALID, E2BIG, "linux.seccomp: the program has more than %d instructions", OCI_BPF_MAX);
 	n = pread(fd, out, (size_t)st.st_size, 0);
 	if (n != st.st_size)
 		return hk_fail(err, HK_INTERNAL, n < 0 ? errno : EIO, "read the seccomp filter");
@@ -268,8 +278,8 @@ int oci_seccomp_build(const struct oci_seccomp *s, struct oci_bpf *ret, struct h
 	int r;
 
 	if (!ctx || !out)
-		return hk_fail(err, ctx ? HK_INTERNAL : HK_INVALID, ctx ? ENOMEM : EINVAL, "linux.seccomp.defaultAction %#x",
-		    s->default_action);
+		return hk_fail(err, ctx ? HK_INTERNAL : HK_INVALID, ctx ? ENOMEM : EINVAL,
+		    "linux.seccomp.defaultAction %#x", s->default_action);
 	r = add_all(ctx, s, err);
 	if (r < 0)
 		return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/seccomp.h — linux.seccomp as BPF: compiled once per node, kept in a root-only cache, loaded by the child. Private to oci/.
+ * oci/seccomp.h — linux.seccomp as BPF: compiled once per node, kept in a root-only cache, loaded by the child.
+ * Private to oci/.
  */
 #pragma once
 #include <stddef.h>
@@ -31,7 +32,10 @@ int oci_seccomp_check(const struct oci_seccomp *s, struct hk_err *err);
 /* ---- seccomp_cache.c ---- */
 /* The name of s's cache file: sha256 of a canonical form of all that the program depends on; 65 bytes. */
 int oci_seccomp_key(const struct oci_seccomp *s, char key[65]);
-/* Opens and verifies run_dir/seccomp/<key>. *ret_fd and *ret are the caller's. -ENOENT: not there; -EPERM, -EBADMSG: not to be trusted. */
+/*
+ * Opens and verifies run_dir/seccomp/<key>. *ret_fd and *ret are the caller's. -ENOENT: not there; -EPERM,
+ * -EBADMSG: not to be trusted.
+ */
 int oci_seccomp_cache_open(const char *run_dir, const char *key, int *ret_fd, struct oci_bpf *ret);
 int oci_seccomp_cache_write(const char *run_dir, const char *key, const struct oci_bpf *bpf, struct hk_err *err);
 /* The program of an already verified file. */
@@ -43,7 +47,10 @@ int oci_seccomp_build(const struct oci_seccomp *s, struct oci_bpf *ret, struct h
 /* ---- seccomp_load.c ---- */
 int oci_bpf_load(const struct oci_bpf *bpf, uint32_t flags, struct hk_err *err);
 
-/* Compiles into the cache in a child; fn runs once from the loop, after which the handle is gone. The spec is borrowed for the call. */
+/*
+ * Compiles into the cache in a child; fn runs once from the loop, after which the handle is gone. The spec is
+ * borrowed for the call.
+ */
 typedef void oci_seccomp_fn(void *arg, const struct hk_err *err);
 int oci_seccomp_compile(const struct oci_engine *e, const struct oci_seccomp *s, oci_seccomp_fn *fn, void *arg,
     struct oci_seccomp_compile **ret, struct hk_err *err);

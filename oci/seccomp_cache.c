@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/seccomp_cache.c — compiled filters, shared by all pods of the node: <run_dir>/seccomp/<sha256 of the profile>, a header and the
- * program. A filter is the wall around a container, so a file is believed only if nobody but root can have written it: directory and
- * file are root's, not reachable by links, of the right mode, and the body's hash is the header's. A bad file is replaced.
+ * oci/seccomp_cache.c — compiled filters, shared by all pods of the node: <run_dir>/seccomp/<sha256 of the profile>, a
+ * header and the program. A filter is the wall around a container, so a file is believed only if nobody but root can
+ * have written it: directory and file are root's, not reachable by links, of the right mode, and the body's hash is
+ * the header's. A bad file is replaced.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -143,7 +144,8 @@ int oci_seccomp_cache_read(int fd, struct oci_bpf *ret)
 	struct header h;
 	ssize_t n = pread(fd, &h, sizeof(h), 0);
 
-	if (n != sizeof(h) || memcmp(h.magic, magic, sizeof(magic)) != 0 || h.format != FORMAT || h.n == 0 || h.n > OCI_BPF_MAX)
+	if (n != sizeof(h) || memcmp(h.magic, magic, sizeof(magic)) != 0 || h.format != FORMAT || h.n == 0 ||
+	    h.n > OCI_BPF_MAX)
 		return n < 0 ? -errno : -EBADMSG;
 	insns = calloc(h.n, sizeof(*insns));
 	if (!insns)

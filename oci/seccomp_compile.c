@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/seccomp_compile.c — runs oci_seccomp_build in a child, so that neither its time nor its memory is the shim's, and waits on the loop. The
- * program comes back through the cache file; an error comes by a message of oci/sync.h.
+ * oci/seccomp_compile.c — runs oci_seccomp_build in a child, so that neither its time nor its memory is the shim's,
+ * and waits on the loop. The program comes back through the cache file; an error comes by a message of oci/sync.h.
  */
 #include <errno.h>
 #include <signal.h>
@@ -41,7 +41,8 @@ static _Noreturn void run_child(int sock, const struct oci_engine *e, const stru
 	r = oci_seccomp_build(s, &bpf, &err);
 	if (r == 0) {
 		r = oci_seccomp_key(s, key);
-		r = r < 0 ? hk_fail(&err, HK_INTERNAL, -r, "linux.seccomp") : oci_seccomp_cache_write(e->run_dir, key, &bpf, &err);
+		r = r < 0 ? hk_fail(&err, HK_INTERNAL, -r, "linux.seccomp")
+			  : oci_seccomp_cache_write(e->run_dir, key, &bpf, &err);
 	}
 	if (r < 0)
 		oci_sync_fail(sock, OCI_STEP_SECCOMP, -1, &err);
@@ -61,9 +62,11 @@ static void on_exit_of(void *owner, const struct hk_exit *x)
 	if (!ok && oci_sync_recv(c->sock, &m, &fd, MSG_DONTWAIT) == 1 && m.type == OCI_MSG_FAILED)
 		oci_sync_to_err(&m, &err);
 	else if (!ok && c->is_late)
-		(void)hk_fail_text(&err, HK_DEADLINE, ETIMEDOUT, "compiling the seccomp profile did not finish in time");
+		(void)hk_fail_text(
+		    &err, HK_DEADLINE, ETIMEDOUT, "compiling the seccomp profile did not finish in time");
 	else if (!ok)
-		(void)hk_fail_text(&err, HK_INTERNAL, EIO, "compiling the seccomp profile ended with status %d", x->status);
+		(void)hk_fail_text(
+		    &err, HK_INTERNAL, EIO, "compiling the seccomp profile ended with status %d", x->status);
 	oci_seccomp_compile_abort(c);
 	fn(arg, ok ? NULL : &err);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/sync.c — the set-up protocol of oci/sync.h: packing, checking, step names, the shared page.
- * Both sides use only these calls on the socket. The shim trusts nothing that arrives: size, version, type and text are checked,
- * since the sender may be a half-broken child.
+ * oci/sync.c — the set-up protocol of oci/sync.h: packing, checking, step names, the shared page. Both sides use only
+ * these calls on the socket. The shim trusts nothing that arrives: size, version, type and text are checked, since the
+ * sender may be a half-broken child.
  */
 #include "oci/sync.h"
 

@@ -102,8 +102,8 @@ int oci_sync_send(int sock, enum oci_msg_type type, int32_t value, int fd);
 /* FAILED with all that *err tells. Never raises SIGPIPE. */
 void oci_sync_fail(int sock, unsigned step, int index, const struct hk_err *err);
 /*
- * Receives one message and checks size, version, type and the text's end. 1 = a message, 0 = EOF, -EAGAIN, -EPROTO for anything else.
- * *ret_fd is the fd that came along or -1.
+ * Receives one message and checks size, version, type and the text's end. 1 = a message, 0 = EOF, -EAGAIN, -EPROTO for
+ * anything else. *ret_fd is the fd that came along or -1.
  */
 int oci_sync_recv(int sock, struct oci_msg *ret, int *ret_fd, int flags);
 /* The child's side: waits for exactly `type`. -EPIPE when the shim is gone, -EPROTO for another message. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/teardown.c — the ends of a launch, good and bad. A launch that fails is taken apart in this order: the processes are killed and
- * reaped (the middle one first, since only then the page tells for sure whether there is another), the cgroup of a create is
- * removed with retries, poststop hooks run where earlier hooks did, and last the caller is told: nothing is left by then.
+ * oci/teardown.c — the ends of a launch, good and bad. A launch that fails is taken apart in this order: the processes
+ * are killed and reaped (the middle one first, since only then the page tells for sure whether there is another), the
+ * cgroup of a create is removed with retries, poststop hooks run where earlier hooks did, and last the caller is told:
+ * nothing is left by then.
  */
 #include <errno.h>
 #include <signal.h>

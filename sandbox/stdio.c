@@ -63,7 +63,7 @@ void sbx_stdio_drain(struct sbx_stdio *s, uint32_t timeout_ms, sbx_stdio_drained
 	check_drained(s);
 }
 
-/* ---- FIFO ends of an init ---- */
+/* ---- FIFO ends of an init or a terminal ---- */
 
 static void on_linger(void *owner)
 {
@@ -83,9 +83,8 @@ static void on_linger(void *owner)
 	if (is_left) {
 		hk_timer_set(s->loop, &s->linger, s->linger_ms);
 		s->linger_ms = s->linger_ms * 2 > LINGER_MAX_MS ? LINGER_MAX_MS : s->linger_ms * 2;
-		return;
 	}
-	check_drained(s);
+	check_drained(s); /* what is in a FIFO has gone its way; may free s */
 }
 
 /* ---- copies ---- */
@@ -96,12 +95,7 @@ static void on_console_end(void *owner)
 
 	free(s->console);
 	s->console = NULL;
-	if (s->is_exec) {
-		s->holder[1] = hk_close(s->holder[1]);
-		check_drained(s);
-	} else {
-		on_linger(s);
-	}
+	on_linger(s);
 }
 
 /* An exec's client is there or nobody is: nothing to linger for. */

@@ -89,10 +89,11 @@ static void on_exec(void *arg, const struct oci_launched *l, const struct hk_err
 
 static void exec_once(struct run *r)
 {
-	struct oci_exec_opts o = {
-		.process_json = r->json, .process_json_len = r->json_len, .stdio = { -1, 1, 2 },
-		.init_pidfd = r->init.pidfd, .init_pid = r->init.pid
-	};
+	struct oci_exec_opts o = { .process_json = r->json,
+		.process_json_len = r->json_len,
+		.stdio = { -1, 1, 2 },
+		.init_pidfd = r->init.pidfd,
+		.init_pid = r->init.pid };
 	struct hk_err err;
 
 	r->t0 = hk_now_ns();

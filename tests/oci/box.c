@@ -46,7 +46,8 @@ static void copy_program(const char *from, const char *to)
 static void make_rootfs(const char *dir)
 {
 	static const char *const dirs[] = { "bin", "etc", "proc", "sys", "dev", "tmp", "root" };
-	static const char *const links[] = { "sh", "true", "cat", "id", "sleep", "ls", "readlink", "mkdir", "tty", "env", "kill", "ps" };
+	static const char *const links[] = { "sh", "true", "cat", "id", "sleep", "ls", "readlink", "mkdir", "tty",
+		"env", "kill", "ps" };
 	char path[512];
 
 	assert_int_equal(mkdir(dir, 0755), 0);
@@ -65,7 +66,7 @@ static void make_rootfs(const char *dir)
 	write_text(dir, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n");
 }
 
-static const char *or(const char *s, const char *other)
+static const char * or (const char *s, const char *other)
 {
 	return s ? s : other;
 }
@@ -86,11 +87,13 @@ struct box *box_new(const char *id, const struct config *cf)
 	    "\"capabilities\":{\"bounding\":" CAPS ",\"effective\":" CAPS ",\"permitted\":" CAPS "}},"
 	    "\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
 	    "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"mode=755\"]},"
-	    "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\",\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],"
-	    "\"linux\":{%s\"cgroupsPath\":\"/husk-test-launch/%s\",\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}]},"
+	    "{\"destination\":\"/dev/"
+	    "pts\",\"type\":\"devpts\",\"source\":\"devpts\",\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],"
+	    "\"linux\":{%s\"cgroupsPath\":\"/husk-test-launch/"
+	    "%s\",\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}]},"
 	    "\"namespaces\":[%s" NS_MOUNT "]}}",
-	    or(cf->root, ""), or(cf->rootfs, rootfs), or(cf->process, ""), cf->args, or(cf->linux_, ""), id,
-	    or(cf->namespaces, NS_NEW));
+	    or (cf->root, ""), or (cf->rootfs, rootfs), or (cf->process, ""), cf->args, or (cf->linux_, ""), id,
+	    or (cf->namespaces, NS_NEW));
 	write_text(b->dir, "config.json", text);
 	hk_child_init(&b->init);
 	hk_child_init(&b->extra);
@@ -133,7 +136,8 @@ static void launched(struct box *b, struct hk_child *child, const struct oci_lau
 		return;
 	}
 	fd = l->pidfd;
-	assert_int_equal(hk_child_watch(&reaper, child, l->pid, &fd, child == &b->init ? on_box_exit : on_extra_exit, b), 0);
+	assert_int_equal(
+	    hk_child_watch(&reaper, child, l->pid, &fd, child == &b->init ? on_box_exit : on_extra_exit, b), 0);
 	if (l->console_fd >= 0)
 		b->console = l->console_fd;
 }
@@ -164,7 +168,9 @@ static void on_done(void *arg, const struct hk_err *err)
 
 int box_create_begin(struct box *b, bool terminal)
 {
-	struct oci_create_opts o = { .id = b->id, .bundle = b->dir, .terminal = terminal, .stdio = { -1, b->out[1], b->out[1] } };
+	struct oci_create_opts o = {
+		.id = b->id, .bundle = b->dir, .terminal = terminal, .stdio = { -1, b->out[1], b->out[1] }
+	};
 
 	b->done = false;
 	return oci_create(&engine, &o, on_created, b, &b->c, &b->err);
@@ -195,8 +201,12 @@ int box_start(struct box *b)
 
 int box_exec(struct box *b, const char *json, bool terminal)
 {
-	struct oci_exec_opts o = { .process_json = json, .process_json_len = strlen(json), .terminal = terminal,
-		.stdio = { -1, b->out[1], b->out[1] }, .init_pidfd = b->init.pidfd, .init_pid = b->init.pid };
+	struct oci_exec_opts o = { .process_json = json,
+		.process_json_len = strlen(json),
+		.terminal = terminal,
+		.stdio = { -1, b->out[1], b->out[1] },
+		.init_pidfd = b->init.pidfd,
+		.init_pid = b->init.pid };
 	int r;
 
 	hk_child_done(&b->extra);
@@ -245,7 +255,8 @@ const char *box_line(struct box *b)
 
 bool cgroup_exists(const struct box *b)
 {
-	static const char *const trees[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids" };
+	static const char *const trees[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory",
+		"/sys/fs/cgroup/pids" };
 	char path[256];
 
 	for (size_t i = 0; i < HK_ARRAY_SIZE(trees); i++) {
@@ -324,8 +335,9 @@ int launch_setup(void **state)
 
 int launch_teardown(void **state)
 {
-	static const char *const trees[] = { "", "/unified", "/memory", "/pids", "/cpu", "/cpuacct", "/cpuset", "/devices", "/freezer",
-		"/blkio", "/systemd", "/cpu,cpuacct", "/net_cls", "/net_prio", "/perf_event", "/hugetlb", "/net_cls,net_prio", "/rdma", "/misc" };
+	static const char *const trees[] = { "", "/unified", "/memory", "/pids", "/cpu", "/cpuacct", "/cpuset",
+		"/devices", "/freezer", "/blkio", "/systemd", "/cpu,cpuacct", "/net_cls", "/net_prio", "/perf_event",
+		"/hugetlb", "/net_cls,net_prio", "/rdma", "/misc" };
 	char path[256];
 
 	(void)state;

@@ -165,7 +165,8 @@ static void hostile_passwd_is_no_home(void **state)
 	assert_int_equal(symlinkat("/etc/passwd", dir_fd, "etc/passwd"), 0);
 	oci_env_home(dir_fd, 0, buf, sizeof(buf));
 	assert_string_equal(buf, "/"); /* the host's, or a loop */
-	write_passwd("root:x:0:0:root:/root/very/long/directory/name/that/does/not/fit/into/the/buffer/of/this/test:/bin/sh\n");
+	write_passwd(
+	    "root:x:0:0:root:/root/very/long/directory/name/that/does/not/fit/into/the/buffer/of/this/test:/bin/sh\n");
 	oci_env_home(dir_fd, 0, buf, sizeof(buf));
 	assert_string_equal(buf, "/");
 }

@@ -24,9 +24,21 @@ static void lists_are_read_strictly(void **state)
 		int r;
 		unsigned long bits;
 	} cases[] = {
-		{ "0", 0, 1 }, { "0-3,7", 0, 0x8f }, { "63", 0, 1UL << 63 }, { "", 0, 0 }, { "5-5", 0, 0x20 },
-		{ "64", -ERANGE, 0 }, { "99999999999999999999", -ERANGE, 0 }, { "3-1", -EINVAL, 0 }, { "1,", -EINVAL, 0 }, { ",1", -EINVAL, 0 },
-		{ "1-", -EINVAL, 0 }, { "a", -EINVAL, 0 }, { "1 ", -EINVAL, 0 }, { "-1", -EINVAL, 0 }, { "1--2", -EINVAL, 0 },
+		{ "0", 0, 1 },
+		{ "0-3,7", 0, 0x8f },
+		{ "63", 0, 1UL << 63 },
+		{ "", 0, 0 },
+		{ "5-5", 0, 0x20 },
+		{ "64", -ERANGE, 0 },
+		{ "99999999999999999999", -ERANGE, 0 },
+		{ "3-1", -EINVAL, 0 },
+		{ "1,", -EINVAL, 0 },
+		{ ",1", -EINVAL, 0 },
+		{ "1-", -EINVAL, 0 },
+		{ "a", -EINVAL, 0 },
+		{ "1 ", -EINVAL, 0 },
+		{ "-1", -EINVAL, 0 },
+		{ "1--2", -EINVAL, 0 },
 	};
 
 	(void)state;
@@ -71,7 +83,9 @@ static int soft_above_hard(void)
 	int at = -1;
 
 	return oci_rlimits_apply(0, &p, &at, &err) == -EINVAL && at == 1 && err.kind == HK_INVALID &&
-			       strcmp(err.text, "set rlimit 7 to 44:33: EINVAL") == 0 ? 0 : 1;
+		       strcmp(err.text, "set rlimit 7 to 44:33: EINVAL") == 0
+		   ? 0
+		   : 1;
 }
 
 static void rlimits_are_set_or_named(void **state)

@@ -86,7 +86,9 @@ static struct result apply(const struct oci_process *p, const uint64_t *caps)
 static void root_keeps_what_is_listed(void **state)
 {
 	uint64_t set = BIT(CAP_CHOWN) | BIT(CAP_KILL);
-	uint64_t caps[OCI_N_CAP_SETS] = { [OCI_CAP_BOUNDING] = set, [OCI_CAP_EFFECTIVE] = set, [OCI_CAP_PERMITTED] = set };
+	uint64_t caps[OCI_N_CAP_SETS] = {
+		[OCI_CAP_BOUNDING] = set, [OCI_CAP_EFFECTIVE] = set, [OCI_CAP_PERMITTED] = set
+	};
 	struct oci_process p = { .uid = 0, .gid = 0 };
 	struct result x = apply(&p, caps);
 
@@ -104,10 +106,15 @@ static void root_keeps_what_is_listed(void **state)
 static void user_keeps_what_is_listed(void **state)
 {
 	uint64_t set = BIT(CAP_NET_BIND_SERVICE) | BIT(CAP_KILL), amb = BIT(CAP_NET_BIND_SERVICE);
-	uint64_t caps[OCI_N_CAP_SETS] = { [OCI_CAP_BOUNDING] = set, [OCI_CAP_EFFECTIVE] = set, [OCI_CAP_PERMITTED] = set,
-		[OCI_CAP_INHERITABLE] = amb, [OCI_CAP_AMBIENT] = set /* more than is inheritable: the rest is left out */ };
+	uint64_t caps[OCI_N_CAP_SETS] = { [OCI_CAP_BOUNDING] = set,
+		[OCI_CAP_EFFECTIVE] = set,
+		[OCI_CAP_PERMITTED] = set,
+		[OCI_CAP_INHERITABLE] = amb,
+		[OCI_CAP_AMBIENT] = set /* more than is inheritable: the rest is left out */ };
 	uint32_t groups[] = { 10, 20, 30 };
-	struct oci_process p = { .uid = 1000, .gid = 1001, .additional_gids = groups, .n_additional_gids = 3, .no_new_privileges = true };
+	struct oci_process p = {
+		.uid = 1000, .gid = 1001, .additional_gids = groups, .n_additional_gids = 3, .no_new_privileges = true
+	};
 	struct result x = apply(&p, caps);
 
 	(void)state;
@@ -155,7 +162,8 @@ static void stdio_goes_to_the_user(void **state)
 	if (pid == 0) {
 		int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-		if (dup2(null_fd, 0) < 0 || dup2(pipefd[1], 1) < 0 || dup2(pipefd[1], 2) < 0 || oci_creds_own_stdio(1234, NULL) < 0)
+		if (dup2(null_fd, 0) < 0 || dup2(pipefd[1], 1) < 0 || dup2(pipefd[1], 2) < 0 ||
+		    oci_creds_own_stdio(1234, NULL) < 0)
 			_exit(1);
 		_exit(fstat(0, &st) < 0 || st.st_uid == 1234); /* everybody's null device stays root's */
 	}

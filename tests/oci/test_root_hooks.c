@@ -34,7 +34,8 @@ static void hooks_run_in_order_with_their_state(void **state)
 	(void)state;
 	for (size_t i = 0; i < HK_ARRAY_SIZE(kinds); i++)
 		(void)snprintf(root + strlen(root), sizeof(root) - strlen(root),
-		    "%s\"%s\":" HOOK("(echo $PWD '%s' $X; cat; echo) >> %s/log") "", i ? "," : "", kinds[i], kinds[i], base);
+		    "%s\"%s\":" HOOK("(echo $PWD '%s' $X; cat; echo) >> %s/log") "", i ? "," : "", kinds[i], kinds[i],
+		    base);
 	(void)snprintf(root + strlen(root), sizeof(root) - strlen(root),
 	    ",\"startContainer\":[{\"path\":\"/bin/sh\",\"args\":[" SH("cat > /tmp/state") "]}]},");
 	b = box_new("hooks", &(struct config){ .args = SH("cat /tmp/state"), .root = root });
@@ -67,15 +68,19 @@ static void failing_hooks_end_the_create(void **state)
 		const char *hooks, *text;
 		bool at_start;
 	} cases[] = {
-		{ "\"prestart\":" HOOK("echo out; echo oh no >&2; exit 3"), "prestart hook[0] /bin/sh: exit status 3: out\noh no", false },
+		{ "\"prestart\":" HOOK("echo out; echo oh no >&2; exit 3"),
+		    "prestart hook[0] /bin/sh: exit status 3: out\noh no", false },
 		{ "\"createRuntime\":" HOOK("kill -9 $$"), "createRuntime hook[0] /bin/sh: killed by signal 9", false },
-		{ "\"createRuntime\":[{\"path\":\"/no/hook\"}]", "createRuntime hook[0] /no/hook: exit status 127: exec /no/hook: No such file", false },
+		{ "\"createRuntime\":[{\"path\":\"/no/hook\"}]",
+		    "createRuntime hook[0] /no/hook: exit status 127: exec /no/hook: No such file", false },
 		{ "\"createContainer\":" HOOK("exit 4"), "createContainer hook[0] /bin/sh: exit status 4", false },
-		{ "\"startContainer\":" HOOK("echo bad; exit 5"), "startContainer hook[0] /bin/sh: exit status 5: bad", true },
+		{ "\"startContainer\":" HOOK("echo bad; exit 5"), "startContainer hook[0] /bin/sh: exit status 5: bad",
+		    true },
 		{ "\"poststart\":" HOOK("exit 6"), "poststart hook[0] /bin/sh: exit status 6", true },
 		{ "\"createRuntime\":[{\"path\":\"/bin/sleep\",\"args\":[\"sleep\",\"100\"],\"timeout\":1}]",
 		    "createRuntime hook[0] /bin/sleep: did not finish in time", false },
-		{ "\"createContainer\":[{\"path\":\"/bin/sh\",\"args\":[" SH("sleep 100 & sleep 100") "],\"timeout\":1}]",
+		{ "\"createContainer\":[{\"path\":\"/bin/sh\",\"args\":[" SH(
+		      "sleep 100 & sleep 100") "],\"timeout\":1}]",
 		    "createContainer hook[0] /bin/sh: did not finish in time", false },
 	};
 
@@ -109,7 +114,8 @@ static void unread_state_and_daemons_do_no_harm(void **state)
 	char root[512], log[64];
 
 	(void)state;
-	(void)snprintf(root, sizeof(root), "\"hooks\":{\"createRuntime\":" HOOK("exec <&-; (sleep 3; echo x > %s/log) & exit 0") "},", base);
+	(void)snprintf(root, sizeof(root),
+	    "\"hooks\":{\"createRuntime\":" HOOK("exec <&-; (sleep 3; echo x > %s/log) & exit 0") "},", base);
 	b = box_new("daemon", &(struct config){ .args = "\"true\"", .root = root });
 	assert_int_equal(box_create(b, false), 0);
 	assert_string_equal(read_log(log, sizeof(log)), ""); /* we did not wait for it */
@@ -123,11 +129,12 @@ static void unread_state_and_daemons_do_no_harm(void **state)
 
 static void user_namespace_maps_ids(void **state)
 {
-	struct box *b = box_new("userns", &(struct config){
-		.args = SH("id -u; cat /proc/self/uid_map /proc/self/gid_map; echo up; exec sleep 1000"),
-		.linux_ = "\"uidMappings\":" MAP ",\"gidMappings\":" MAP ",",
-		.namespaces = "{\"type\":\"user\"}," NS_NEW,
-	});
+	struct box *b = box_new(
+	    "userns", &(struct config){
+			  .args = SH("id -u; cat /proc/self/uid_map /proc/self/gid_map; echo up; exec sleep 1000"),
+			  .linux_ = "\"uidMappings\":" MAP ",\"gidMappings\":" MAP ",",
+			  .namespaces = "{\"type\":\"user\"}," NS_NEW,
+		      });
 	char text[512], path[64];
 	struct stat st;
 
@@ -141,15 +148,19 @@ static void user_namespace_maps_ids(void **state)
 		assert_true(n > 0);
 		b->text[have + (size_t)n] = 0;
 	}
-	(void)snprintf(text, sizeof(text), "0\n%10d %10d %10d\n%10d %10d %10d\nup\n", 0, 100000, 65536, 0, 100000, 65536);
+	(void)snprintf(
+	    text, sizeof(text), "0\n%10d %10d %10d\n%10d %10d %10d\nup\n", 0, 100000, 65536, 0, 100000, 65536);
 	assert_string_equal(b->text, text);
 	(void)snprintf(path, sizeof(path), "/proc/%d", b->init.pid);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_uid, 100000);
 	assert_int_equal(oci_container_host_uid(b->c), 100000);
 
-	assert_int_equal(box_exec(b, "{\"args\":[\"sh\",\"-c\",\"id -u; id -g\"],\"cwd\":\"/\",\"env\":[\"PATH=/bin\"],"
-				     "\"user\":{\"uid\":5,\"gid\":5}}", false), 0);
+	assert_int_equal(box_exec(b,
+			     "{\"args\":[\"sh\",\"-c\",\"id -u; id -g\"],\"cwd\":\"/\",\"env\":[\"PATH=/bin\"],"
+			     "\"user\":{\"uid\":5,\"gid\":5}}",
+			     false),
+	    0);
 	assert_int_equal(box_wait_extra(b), 0);
 	assert_string_equal(box_text(b), "5\n5\n");
 	box_free(b);

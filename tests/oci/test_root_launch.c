@@ -60,20 +60,24 @@ static void kill_arrives(void **state)
 
 static void process_is_as_configured(void **state)
 {
-	struct box *b = box_new("shape", &(struct config){
-		.args = SH("id -u; id -G; pwd; echo $HOME; umask; ulimit -n; hostname; grep -E '^(Cap|NoNew|SigBlk|SigIgn)' /proc/self/status; "
+	struct box *b = box_new("shape",
+	    &(struct config){
+		.args = SH("id -u; id -G; pwd; echo $HOME; umask; ulimit -n; hostname; grep -E "
+			   "'^(Cap|NoNew|SigBlk|SigIgn)' /proc/self/status; "
 			   "ls /proc/self/fd"),
-		.process = "\"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"soft\":77,\"hard\":88}],\"noNewPrivileges\":true,",
+		.process =
+		    "\"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"soft\":77,\"hard\":88}],\"noNewPrivileges\":true,",
 		.root = "\"hostname\":\"boxname\",",
-	});
+	    });
 
 	(void)state;
 	assert_int_equal(run_to_end(b), 0);
-	assert_string_equal(box_text(b), "0\n0\n/\n/root\n0022\n77\nboxname\n"
-					 "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
-					 "CapInh:\t0000000000000000\nCapPrm:\t00000000000400e1\nCapEff:\t00000000000400e1\n"
-					 "CapBnd:\t00000000000400e1\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\n"
-					 "0\n1\n2\n3\n"); /* 3 is ls' own */
+	assert_string_equal(box_text(b),
+	    "0\n0\n/\n/root\n0022\n77\nboxname\n"
+	    "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
+	    "CapInh:\t0000000000000000\nCapPrm:\t00000000000400e1\nCapEff:\t00000000000400e1\n"
+	    "CapBnd:\t00000000000400e1\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\n"
+	    "0\n1\n2\n3\n"); /* 3 is ls' own */
 	box_free(b);
 }
 
@@ -84,18 +88,21 @@ static void bad_input_is_told_clearly(void **state)
 		enum hk_kind kind;
 		const char *text;
 	} bad[] = {
-		{ { .args = "\"nonexistent\"" }, HK_INTERNAL, "exec: \"nonexistent\": executable file not found in $PATH" },
-		{ { .args = "\"/no/such\"" }, HK_INTERNAL, "exec: \"/no/such\": stat /no/such: no such file or directory" },
+		{ { .args = "\"nonexistent\"" }, HK_INTERNAL,
+		    "exec: \"nonexistent\": executable file not found in $PATH" },
+		{ { .args = "\"/no/such\"" }, HK_INTERNAL,
+		    "exec: \"/no/such\": stat /no/such: no such file or directory" },
 		{ { .args = "\"/etc/passwd\"" }, HK_INTERNAL, "exec: \"/etc/passwd\": permission denied" },
 		{ { .args = "\"/etc\"" }, HK_INTERNAL, "exec: \"/etc\": is a directory" },
 		{ { .args = "\"true\"", .rootfs = "/no/such/rootfs" }, HK_INVALID, "/no/such/rootfs" },
 		{ { .args = "\"true\"", .namespaces = "{\"type\":\"network\",\"path\":\"/no/such/ns\"}," }, HK_INVALID,
 		    "network namespace /no/such/ns: ENOENT" },
-		{ { .args = "\"true\"", .namespaces = "{\"type\":\"network\",\"path\":\"/proc/self/ns/uts\"}," }, HK_INVALID,
-		    "network namespace /proc/self/ns/uts: is a uts namespace" },
+		{ { .args = "\"true\"", .namespaces = "{\"type\":\"network\",\"path\":\"/proc/self/ns/uts\"}," },
+		    HK_INVALID, "network namespace /proc/self/ns/uts: is a uts namespace" },
 		{ { .args = "\"true\"", .namespaces = "{\"type\":\"ipc\",\"path\":\"/etc/passwd\"}," }, HK_INVALID,
 		    "ipc namespace /etc/passwd: not a namespace" },
-		{ { .args = "\"true\"", .process = "\"apparmorProfile\":\"none-such\"," }, HK_UNSUPPORTED, "process.apparmorProfile \"none-such\"" },
+		{ { .args = "\"true\"", .process = "\"apparmorProfile\":\"none-such\"," }, HK_UNSUPPORTED,
+		    "process.apparmorProfile \"none-such\"" },
 		{ { .args = "" }, HK_INVALID, "process.args" },
 	};
 
@@ -178,7 +185,8 @@ static void killed_while_created(void **state)
 
 static void killed_amid_the_set_up(void **state)
 {
-	struct box *b = box_new("midway", &(struct config){ .args = "\"true\"",
+	struct box *b = box_new("midway",
+	    &(struct config){ .args = "\"true\"",
 		.root = "\"hooks\":{\"prestart\":[{\"path\":\"/bin/sleep\",\"args\":[\"sleep\",\"100\"]}]}," });
 	pid_t *pids = NULL;
 	size_t n = 0;
@@ -200,9 +208,10 @@ static void killed_amid_the_set_up(void **state)
 
 static void terminal_is_a_terminal(void **state)
 {
-	struct box *b = box_new("tty", &(struct config){
-		.args = SH("tty; [ -t 0 ] && [ -t 2 ] && echo yes; stty size; ls -l /dev/console | cut -c1"),
-		.process = "\"terminal\":true,\"consoleSize\":{\"height\":33,\"width\":101}," });
+	struct box *b = box_new(
+	    "tty", &(struct config){
+		       .args = SH("tty; [ -t 0 ] && [ -t 2 ] && echo yes; stty size; ls -l /dev/console | cut -c1"),
+		       .process = "\"terminal\":true,\"consoleSize\":{\"height\":33,\"width\":101}," });
 	char text[512] = "";
 	size_t have = 0;
 	ssize_t n;
@@ -239,8 +248,10 @@ static void second_container_joins_the_first(void **state)
 		got[n] = 0;
 		(void)snprintf(want + strlen(want), sizeof(want) - strlen(want), "%s\n", got);
 	}
-	b = box_new("member", &(struct config){ .args = SH("cd /proc/self/ns; for k in net ipc uts pid; do readlink $k; done; "
-							 "hostname; readlink /proc/1/ns/mnt | cmp -s - /dev/null; [ $$ -gt 1 ] && echo other"),
+	b = box_new("member",
+	    &(struct config){
+		.args = SH("cd /proc/self/ns; for k in net ipc uts pid; do readlink $k; done; "
+			   "hostname; readlink /proc/1/ns/mnt | cmp -s - /dev/null; [ $$ -gt 1 ] && echo other"),
 		.namespaces = ns });
 	assert_int_equal(run_to_end(b), 0);
 	assert_false(oci_container_has_private_pidns(b->c));
@@ -260,15 +271,22 @@ static void exec_runs_beside_the_init(void **state)
 	assert_int_equal(box_wait_extra(b), 3);
 	assert_string_not_equal(box_text(b), "1\n");
 
-	assert_int_equal(box_exec(b, "{\"args\":[\"sh\",\"-c\",\"id -u; echo $HOME $X; pwd; umask; ls /proc/self/fd; grep CapEff /proc/self/status\"],"
-				     "\"cwd\":\"/tmp\",\"env\":[\"PATH=/bin\",\"X=y\"],\"user\":{\"uid\":1000,\"gid\":1000}}", false), 0);
+	assert_int_equal(box_exec(b,
+			     "{\"args\":[\"sh\",\"-c\",\"id -u; echo $HOME $X; pwd; umask; ls /proc/self/fd; grep "
+			     "CapEff /proc/self/status\"],"
+			     "\"cwd\":\"/tmp\",\"env\":[\"PATH=/bin\",\"X=y\"],\"user\":{\"uid\":1000,\"gid\":1000}}",
+			     false),
+	    0);
 	assert_int_equal(box_wait_extra(b), 0);
 	assert_string_equal(box_text(b), "1000\n/home/user y\n/tmp\n0022\n0\n1\n2\n3\nCapEff:\t0000000000000000\n");
 
 	/* A program that does not exist harms nobody. */
 	assert_int_equal(box_exec(b, PROCESS("\"nonexistent\""), false), -ENOENT);
 	assert_string_equal(b->err.text, "exec: \"nonexistent\": executable file not found in $PATH");
-	assert_int_equal(box_exec(b, "{\"args\":[\"true\"],\"cwd\":\"/no/such\",\"env\":[\"PATH=/bin\"],\"user\":{\"uid\":0,\"gid\":0}}", false),
+	assert_int_equal(
+	    box_exec(b,
+		"{\"args\":[\"true\"],\"cwd\":\"/no/such\",\"env\":[\"PATH=/bin\"],\"user\":{\"uid\":0,\"gid\":0}}",
+		false),
 	    -ENOENT);
 	assert_int_equal(box_exec(b, "{\"args\":", false), -EINVAL);
 	assert_false(b->exited);
@@ -300,7 +318,9 @@ static void cwd_outside_of_the_root_is_refused(void **state)
 	(void)state;
 	for (int fd = 3; fd < 40; fd++) {
 		(void)snprintf(json, sizeof(json),
-		    "{\"args\":[\"true\"],\"cwd\":\"/proc/self/fd/%d\",\"env\":[\"PATH=/bin\"],\"user\":{\"uid\":0,\"gid\":0}}", fd);
+		    "{\"args\":[\"true\"],\"cwd\":\"/proc/self/fd/%d\",\"env\":[\"PATH=/"
+		    "bin\"],\"user\":{\"uid\":0,\"gid\":0}}",
+		    fd);
 		assert_true(box_exec(b, json, false) < 0);
 	}
 	(void)hk_close(leak);
@@ -330,7 +350,8 @@ static void paused_container_takes_no_exec(void **state)
 static void filter_holds_for_init_and_exec(void **state)
 {
 	struct config cf = { .args = SH("mkdir /tmp/x; grep Seccomp: /proc/self/status; echo up; exec sleep 1000"),
-		.linux_ = "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\",\"mkdirat\"],"
+		.linux_ = "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\","
+			  "\"mkdirat\"],"
 			  "\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":12}]}," };
 
 	(void)state;
@@ -348,10 +369,12 @@ static void filter_holds_for_init_and_exec(void **state)
 			assert_true(n > 0);
 			b->text[have + (size_t)n] = 0;
 		}
-		assert_string_equal(b->text, "mkdir: can't create directory '/tmp/x': Cannot allocate memory\nSeccomp:\t2\nup\n");
+		assert_string_equal(
+		    b->text, "mkdir: can't create directory '/tmp/x': Cannot allocate memory\nSeccomp:\t2\nup\n");
 		assert_int_equal(box_exec(b, PROCESS(SH("mkdir /tmp/x; grep Seccomp: /proc/self/status")), false), 0);
 		assert_int_equal(box_wait_extra(b), 0);
-		assert_string_equal(box_text(b), "mkdir: can't create directory '/tmp/x': Cannot allocate memory\nSeccomp:\t2\n");
+		assert_string_equal(
+		    box_text(b), "mkdir: can't create directory '/tmp/x': Cannot allocate memory\nSeccomp:\t2\n");
 		box_free(b);
 	}
 }

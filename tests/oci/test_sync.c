@@ -103,11 +103,11 @@ static void bad_messages_are_refused(void **state)
 		size_t len;
 		char fill;
 	} bad[] = {
-		{ 2, OCI_MSG_GO, 0, OCI_MSG_SIZE, 0 },                     /* version */
-		{ OCI_MSG_VERSION, 0, 0, OCI_MSG_SIZE, 0 },                /* types below and above */
+		{ 2, OCI_MSG_GO, 0, OCI_MSG_SIZE, 0 },      /* version */
+		{ OCI_MSG_VERSION, 0, 0, OCI_MSG_SIZE, 0 }, /* types below and above */
 		{ OCI_MSG_VERSION, OCI_N_MSGS, 0, OCI_MSG_SIZE, 0 },
 		{ OCI_MSG_VERSION, OCI_MSG_FAILED, OCI_N_STEPS, OCI_MSG_SIZE, 0 },
-		{ OCI_MSG_VERSION, OCI_MSG_GO, 0, OCI_MSG_SIZE - 1, 0 },   /* size */
+		{ OCI_MSG_VERSION, OCI_MSG_GO, 0, OCI_MSG_SIZE - 1, 0 }, /* size */
 		{ OCI_MSG_VERSION, OCI_MSG_GO, 0, 1, 0 },
 		{ OCI_MSG_VERSION, OCI_MSG_FAILED, 0, OCI_MSG_SIZE, 'x' }, /* text without an end */
 	};
@@ -130,7 +130,8 @@ static void only_the_expected_passes(void **state)
 	assert_int_equal(oci_sync_send(pair[1], OCI_MSG_DONE, 0, -1), 0);
 	assert_int_equal(oci_sync_expect(pair[0], OCI_MSG_GO), -EPROTO);
 	assert_int_equal(oci_sync_send(pair[1], OCI_MSG_GO, 0, STDIN_FILENO), 0);
-	assert_int_equal(oci_sync_expect(pair[0], OCI_MSG_GO), 0); /* and the unasked fd is closed: the leak check sees it */
+	assert_int_equal(
+	    oci_sync_expect(pair[0], OCI_MSG_GO), 0); /* and the unasked fd is closed: the leak check sees it */
 }
 
 static void every_step_has_a_name(void **state)

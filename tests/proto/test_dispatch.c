@@ -318,6 +318,28 @@ static void test_too_many_calls(void **state)
 	assert_answer(f, 11, TTRPC_OK, NULL);
 }
 
+/* A Wait whose client has given up stays for ever; it must not use up the calls in flight. */
+static void test_parked_calls_do_not_count(void **state)
+{
+	struct fixture *f = *state;
+
+	for (uint32_t i = 0; i < 8; i++) {
+		request(f, 2 * i + 1, TTRPC_SERVICE_TASK_V3, "Wait", 0);
+		assert_int_equal(f->n_out, 0);
+		ttrpc_call_park(f->held[i]);
+		ttrpc_call_park(f->held[i]); /* once is enough */
+	}
+	assert_int_equal(f->server.n_calls, 0);
+	assert_int_equal(f->server.n_parked, 8);
+	ttrpc_call_reply(f->held[--f->n_held], NULL);
+	assert_int_equal(f->server.n_parked, 7);
+	ttrpc_session_done(&f->session);
+	assert_int_equal(f->server.n_parked, 0);
+	assert_int_equal(f->server.n_calls, 0);
+	ttrpc_call_park(f->held[0]); /* an orphan: nothing to count */
+	assert_int_equal(f->server.n_parked, 0);
+}
+
 static void test_large_answer(void **state)
 {
 	struct fixture *f = *state;
@@ -423,6 +445,7 @@ int main(void)
 		T(test_out_of_order),
 		T(test_deadline_over_before_it_came),
 		T(test_too_many_calls),
+		T(test_parked_calls_do_not_count),
 		T(test_large_answer),
 		T(test_orphans),
 		T(test_traceparent),

@@ -23,6 +23,7 @@
 #include "sandbox/store.h"
 
 static char top[] = "/tmp/husk-store-XXXXXX";
+static char state_dir[64]; /* below top: the last pod of a daemon takes it along */
 
 static void write_text(const char *dir, const char *name, const char *text)
 {
@@ -34,7 +35,7 @@ static void write_text(const char *dir, const char *name, const char *text)
 
 static void test_round_trip(void **state)
 {
-	hk_autofree char *dir = store_dir(top, "ns1", "group-1");
+	hk_autofree char *dir = store_dir(state_dir, "ns1", "group-1");
 	const struct store_record r = { .id = "c1", .bundle = "/b/c 1", .cgroup = "/default/c1", .pid = getpid() };
 	struct store_record got;
 	struct store_shim shim;
@@ -70,7 +71,7 @@ static void test_round_trip(void **state)
 	store_shim_done(&shim);
 	store_remove_container(dir, "c1");
 	store_remove_dir(dir);
-	assert_int_equal(access(dir, F_OK), -1);
+	assert_int_equal(access(state_dir, F_OK), -1);
 	(void)hk_close(fd);
 }
 
@@ -85,7 +86,7 @@ static void test_what_is_refused(void **state)
 		"husk 1\nid c1\nbundle /b\ncgroup /c\npid 1\n",
 		"husk 1\nid c1\npid 1\nstart_time 1\n",
 	};
-	hk_autofree char *dir = store_dir(top, "ns1", "g");
+	hk_autofree char *dir = store_dir(state_dir, "ns1", "g");
 	struct store_record got;
 	hk_autofd fd = -1;
 
@@ -113,8 +114,8 @@ static void test_what_is_refused(void **state)
 
 static void test_strange_group_names(void **state)
 {
-	hk_autofree char *odd = store_dir(top, "ns1", "../../etc");
-	hk_autofree char *other = store_dir(top, "ns1", "../../etd");
+	hk_autofree char *odd = store_dir(state_dir, "ns1", "../../etc");
+	hk_autofree char *other = store_dir(state_dir, "ns1", "../../etd");
 
 	(void)state;
 	assert_null(strstr(odd, ".."));
@@ -135,7 +136,7 @@ static int listen_on(const char *path)
 
 static void test_cleanup_leaves_a_live_shim_alone(void **state)
 {
-	hk_autofree char *dir = store_dir(top, "ns1", "pod");
+	hk_autofree char *dir = store_dir(state_dir, "ns1", "pod");
 	const struct store_record r = { .id = "c1", .bundle = "/nowhere/c1", .cgroup = "/husk-test/never", .pid = getpid() };
 	char sock[200];
 	struct sbx_reply reply;
@@ -149,11 +150,11 @@ static void test_cleanup_leaves_a_live_shim_alone(void **state)
 	assert_int_equal(store_write_container(dir, &r), 0);
 	/* The pid in the file is ours: were this one taken for dead, the test would not return. */
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(sbx_cleanup(top, "ns1", "c1", "/nowhere/c1", &reply, &err), 0);
+		assert_int_equal(sbx_cleanup(state_dir, "ns1", "c1", "/nowhere/c1", &reply, &err), 0);
 		assert_int_equal(reply.pid, getpid());
 		assert_int_equal(reply.exit_status, 137);
 	}
-	assert_int_equal(sbx_cleanup(top, "ns1", "pod", "/nowhere/pod", &reply, &err), 0);
+	assert_int_equal(sbx_cleanup(state_dir, "ns1", "pod", "/nowhere/pod", &reply, &err), 0);
 	assert_int_equal(reply.pid, 0);
 	assert_int_equal(access(sock, F_OK), 0);
 	store_remove_container(dir, "c1");
@@ -168,18 +169,21 @@ static void test_cleanup_of_what_nobody_knows(void **state)
 	struct hk_err err;
 
 	(void)state;
-	assert_int_equal(sbx_cleanup(top, "ns1", "unknown", "/nowhere", &reply, &err), 0);
+	assert_int_equal(sbx_cleanup(state_dir, "ns1", "unknown", "/nowhere", &reply, &err), 0);
 	assert_int_equal(reply.pid, 0);
-	assert_int_equal(sbx_cleanup(top, "no-such-ns", "unknown", "/nowhere", &reply, &err), 0);
-	assert_true(sbx_cleanup(top, "ns1", "../../etc", "/nowhere", &reply, &err) < 0);
+	assert_int_equal(sbx_cleanup(state_dir, "no-such-ns", "unknown", "/nowhere", &reply, &err), 0);
+	assert_true(sbx_cleanup(state_dir, "ns1", "../../etc", "/nowhere", &reply, &err) < 0);
 	assert_int_equal(err.kind, HK_INVALID);
-	assert_true(sbx_cleanup(top, "..", "x", "/nowhere", &reply, &err) < 0);
+	assert_true(sbx_cleanup(state_dir, "..", "x", "/nowhere", &reply, &err) < 0);
 }
 
 static int set_up(void **state)
 {
 	(void)state;
-	return mkdtemp(top) ? 0 : -1;
+	if (!mkdtemp(top))
+		return -1;
+	(void)snprintf(state_dir, sizeof(state_dir), "%s/state", top);
+	return 0;
 }
 
 static int tear_down(void **state)

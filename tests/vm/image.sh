@@ -57,7 +57,7 @@ echo "127.0.0.1 localhost husk-vm" >"$etc/hosts"
 cp "$work"/root/boot/vmlinuz-* "$work/vmlinuz"
 cp "$work"/root/boot/initrd.img-* "$work/initrd.img"
 rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/boot/* "$work"/root/var/lib/apt/lists/*
-mke2fs -q -t ext4 -d "$work/root" "$work/root.img" 3G
+mke2fs -q -t ext4 -d "$work/root" "$work/root.img" 3G >>"$work/log" 2>&1
 rm -rf "$work/root"
 mkdir -p "$image"
 mv "$work/vmlinuz" "$work/initrd.img" "$image"

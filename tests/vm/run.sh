@@ -39,7 +39,7 @@ if [ "${1:-}" = -- ]; then
 else
 	echo "exec /usr/bin/python3 -u tests/vm/guest.py /job/tests.json '${1:-}'" >>"$work/disk/job"
 fi
-mke2fs -q -t ext4 -d "$work/disk" "$work/job.img" 256M
+mke2fs -q -t ext4 -d "$work/disk" "$work/job.img" 256M >/dev/null
 
 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "$(nproc)" -m 3072 -nographic -no-reboot -nodefaults -serial stdio -net none \
 	-kernel "$image/vmlinuz" -initrd "$image/initrd.img" \

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/fuzz/fuzz_frame.c — the ttrpc frame reader, and the client that is given its frames. The input: the number of chunk sizes, the chunk
+ * sizes (0 = 64 KiB more of zeros, which no input could hold), the stream. However it is cut up, the same frames must come out.
+ */
+#include <string.h>
+
+#include "proto/client.h"
+#include "proto/frame.h"
+#include "tests/fuzz/fuzz.h"
+
+enum { MAX_CHUNKS = 32, FILLER = 64 << 10, MAX_FILLER = 6 << 20, N_CALLS = 3 };
+
+struct seen {
+	size_t n;
+	uint64_t hash;
+	size_t n_results;
+	struct ttrpc_client *client; /* NULL: do not tell */
+};
+
+static void mix(struct seen *s, uint64_t v)
+{
+	s->hash = (s->hash ^ v) * 1099511628211ULL;
+}
+
+static void on_result(void *arg, const struct ttrpc_response *res)
+{
+	struct seen *s = arg;
+
+	FUZZ_CHECK(res->message && (res->payload || res->payload_len == 0));
+	s->n_results++;
+}
+
+static void take_frame(struct seen *s, const struct ttrpc_frame *f)
+{
+	FUZZ_CHECK(f->is_skipped == (f->len > TTRPC_PAYLOAD_MAX));
+	FUZZ_CHECK((f->payload != NULL) == (f->len > 0 && !f->is_skipped));
+	mix(s, f->len);
+	mix(s, (uint64_t)f->stream << 16 | (uint64_t)f->type << 8 | f->flags);
+	for (uint32_t i = 0; f->payload && i < f->len; i++)
+		mix(s, f->payload[i]);
+	s->n++;
+	if (s->client)
+		(void)ttrpc_client_input(s->client, f);
+}
+
+static void feed(struct ttrpc_reader *r, struct seen *s, const uint8_t *p, size_t len)
+{
+	struct ttrpc_frame f;
+
+	while (ttrpc_reader_next(r, &p, &len, &f))
+		take_frame(s, &f);
+	FUZZ_CHECK(len == 0);
+}
+
+/* Every other run of the stream is put together first and then given in one piece. */
+static void run(const uint8_t *sizes, size_t n_sizes, struct fuzz_in in, struct seen *s, bool is_whole)
+{
+	static uint8_t zeros[FILLER];
+	struct ttrpc_reader r = { 0 };
+	uint8_t *whole = NULL;
+	size_t len = 0, filled = 0;
+
+	for (size_t i = 0; in.len > 0; i++) {
+		size_t n = n_sizes ? sizes[i % n_sizes] : in.len;
+		const bool is_filler = n == 0 && filled < MAX_FILLER;
+		uint8_t *chunk = NULL;
+
+		if (n == 0)
+			n = is_filler ? FILLER : in.len;
+		filled += is_filler ? FILLER : 0;
+		if (!is_filler)
+			chunk = fuzz_bytes(&in, &n);
+		if (is_whole) {
+			whole = realloc(whole, len + n);
+			FUZZ_CHECK(whole);
+			memcpy(whole + len, is_filler ? zeros : chunk, n);
+			len += n;
+		} else {
+			feed(&r, s, is_filler ? zeros : chunk, n);
+		}
+		free(chunk);
+	}
+	if (whole)
+		feed(&r, s, whole, len);
+	mix(s, ttrpc_reader_is_idle(&r));
+	ttrpc_reader_done(&r);
+	free(whole);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_in in = { data, size };
+	size_t n_sizes = fuzz_byte(&in) % MAX_CHUNKS;
+	uint8_t *sizes = fuzz_bytes(&in, &n_sizes);
+	struct ttrpc_client client;
+	struct seen cut = { .client = &client }, whole = { 0 };
+	const struct ttrpc_outcall call = { .service = "s", .method = "m", .timeout_ns = 5, .now_ns = 1 };
+
+	ttrpc_client_init(&client);
+	for (int i = 0; i < N_CALLS; i++) {
+		struct ttrpc_buf *frame;
+
+		FUZZ_CHECK(ttrpc_client_call(&client, &call, on_result, &cut, &frame) == 0);
+		ttrpc_buf_free(frame);
+	}
+	run(sizes, n_sizes, in, &cut, false);
+	run(sizes, n_sizes, in, &whole, true);
+	FUZZ_CHECK(cut.n == whole.n && cut.hash == whole.hash);
+	if (size % 2)
+		ttrpc_client_expire(&client, 6);
+	ttrpc_client_done(&client, "end");
+	FUZZ_CHECK(cut.n_results == N_CALLS); /* each exactly once */
+	free(sizes);
+	return 0;
+}
