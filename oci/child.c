@@ -51,6 +51,16 @@ static int step_join(struct oci_job *j, struct hk_err *err)
 	return r;
 }
 
+/* Best effort, and only we have the right to (see oci_creds_own_stdio): FIFOs and pipes, never a device of the host that a client named. */
+static void own_stdio(const struct oci_job *j)
+{
+	struct stat st;
+
+	for (int i = 0; i < 3; i++)
+		if (j->s.stdio[i] >= 0 && fstat(j->s.stdio[i], &st) == 0 && S_ISFIFO(st.st_mode))
+			(void)!fchown(j->s.stdio[i], j->s.host_uid, (gid_t)-1);
+}
+
 /* M: a new user namespace, with a new time namespace below it; the shim writes the maps and offsets while we wait. */
 static int step_userns(struct oci_job *j, struct hk_err *err)
 {
@@ -60,9 +70,7 @@ static int step_userns(struct oci_job *j, struct hk_err *err)
 	if (!mask)
 		return 0;
 	if ((mask & CLONE_NEWUSER) && j->s.host_uid != 0 && !j->s.terminal)
-		for (int i = 0; i < 3; i++) /* best effort, and only we have the right to: see oci_creds_own_stdio */
-			if (j->s.stdio[i] >= 0)
-				(void)!fchown(j->s.stdio[i], j->s.host_uid, (gid_t)-1);
+		own_stdio(j);
 	if (unshare((int)mask) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "unshare %s namespace", mask & CLONE_NEWUSER ? "user" : "time");
 	r = oci_sync_send(j->s.sync_fd, OCI_MSG_WANT_MAP, 0, -1);

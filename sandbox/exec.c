@@ -11,10 +11,11 @@
 
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
+#include "oci/base/str.h"
 #include "sandbox/pod.h"
 #include "sandbox/stdio.h"
 
-enum { DRAIN_MS = 1000 };
+enum { DRAIN_MS = 1000, LINGER_MAX_S = 86400 };
 
 static void start_failed(struct sbx_process *proc, const struct hk_err *err)
 {
@@ -34,6 +35,31 @@ static void start_failed(struct sbx_process *proc, const struct hk_err *err)
 	container_settle(c);
 }
 
+static void on_linger_over(void *owner)
+{
+	struct sbx_process *proc = owner;
+
+	if (proc->state != PROC_TOLD) /* a Delete has its own limit */
+		return;
+	sbx_stdio_free(proc->io);
+	proc->io = NULL;
+}
+
+/*
+ * husk.io/exec-linger=SECONDS: how long a process that the exec left behind may keep its output open. Without it, until Delete, as
+ * containerd's own shim does.
+ */
+static void begin_linger(struct sbx_process *proc)
+{
+	const char *s = oci_container_annotation(proc->c->oci, "husk.io/exec-linger");
+	uint64_t seconds;
+
+	if (!s || hk_parse_u64(s, &seconds) < 0 || seconds > LINGER_MAX_S)
+		return;
+	hk_timer_init(&proc->linger, on_linger_over, proc);
+	hk_timer_set(proc->c->pod->loop, &proc->linger, seconds * 1000);
+}
+
 static void on_exit_of_exec(void *owner, const struct hk_exit *x)
 {
 	struct sbx_process *proc = owner;
@@ -41,6 +67,7 @@ static void on_exit_of_exec(void *owner, const struct hk_exit *x)
 	proc->x = *x;
 	(void)proc_step(&proc->state, PE_DIED, NULL);
 	sbx_stdio_exited(proc->io);
+	begin_linger(proc);
 	if (x->status == 128 + SIGKILL)
 		oom_look(proc->c); /* what ended it is told before its end */
 	process_tell_exit(proc);

@@ -55,6 +55,7 @@ struct sbx_process { /* the init, embedded in its container, or an exec (heap) *
 	char *spec_json;
 	size_t spec_json_len;
 	struct sbx_done start;
+	struct hk_timer linger; /* an exec that has ended while somebody still holds its output */
 };
 
 struct sbx_container {
@@ -109,9 +110,7 @@ int container_watch_init(struct sbx_container *c, const struct oci_launched *l, 
 
 /* Answers what is under way with *err: the pod itself goes, its processes stay. */
 void container_abandon(struct sbx_container *c, const struct hk_err *err);
-
-/* ---- container_create.c ---- */
-/* The same for a Create under way, if there is one. */
+/* container_create.c: the same for a Create under way, if there is one. */
 void create_abandon(struct sbx_container *c, const struct hk_err *err);
 
 /* ---- container_delete.c ---- */

@@ -16,6 +16,7 @@ void process_init(struct sbx_process *proc, struct sbx_container *c)
 	hk_list_init(&proc->waiters);
 	hk_list_init(&proc->deletes);
 	hk_child_init(&proc->child);
+	hk_timer_init(&proc->linger, NULL, proc);
 }
 
 int process_set_paths(struct sbx_process *proc, const char *const paths[3], bool terminal)
@@ -37,6 +38,7 @@ void process_done(struct sbx_process *proc)
 	calls_answer(&proc->waiters, NULL, &gone);
 	calls_answer(&proc->deletes, NULL, &gone);
 	hk_child_done(&proc->child);
+	hk_timer_cancel(&proc->linger);
 	sbx_stdio_free(proc->io);
 	proc->io = NULL;
 	for (int i = 0; i < 3; i++)

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -19,6 +20,7 @@
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "oci/base/log.h"
+#include "oci/base/str.h"
 #include "sandbox/stdio_priv.h"
 
 enum { OPEN_RETRY_MS = 5, OPEN_RETRY_MAX_MS = 50, LINGER_MIN_MS = 1, LINGER_MAX_MS = 100 };
@@ -63,7 +65,7 @@ void sbx_stdio_drain(struct sbx_stdio *s, uint32_t timeout_ms, sbx_stdio_drained
 	check_drained(s);
 }
 
-/* ---- FIFO ends of an init or a terminal ---- */
+/* ---- FIFO ends that nobody writes to any more ---- */
 
 static void on_linger(void *owner)
 {
@@ -73,7 +75,7 @@ static void on_linger(void *owner)
 	for (int i = 1; i < 3; i++) {
 		int n = 0;
 
-		if (s->holder[i] < 0)
+		if (s->holder[i] < 0 || (s->copy[i] && !s->copy[i]->relay.is_done))
 			continue;
 		if (ioctl(s->holder[i], FIONREAD, &n) < 0 || n == 0)
 			s->holder[i] = hk_close(s->holder[i]);
@@ -98,7 +100,35 @@ static void on_console_end(void *owner)
 	on_linger(s);
 }
 
-/* An exec's client is there or nobody is: nothing to linger for. */
+static int reopen(int fd, int flags)
+{
+	char path[32];
+
+	(void)hk_fmt(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, flags | O_NONBLOCK | O_CLOEXEC);
+}
+
+/*
+ * Gives the end of an exec's FIFO up if its bytes have, or need, no other owner: they are gone with the last descriptor. Whether a client reads is
+ * seen only without our own read end: a lone writer then polls POLLERR.
+ */
+static void release_holder(int *holder)
+{
+	struct pollfd p = { .events = POLLOUT };
+	int n = 0;
+
+	if (ioctl(*holder, FIONREAD, &n) < 0 || n == 0) {
+		*holder = hk_close(*holder);
+		return;
+	}
+	p.fd = reopen(*holder, O_WRONLY);
+	if (p.fd < 0)
+		return;
+	(void)hk_close(*holder);
+	*holder = poll(&p, 1, 0) == 1 && (p.revents & POLLERR) ? reopen(p.fd, O_RDWR) : -1;
+	(void)hk_close(p.fd);
+}
+
 static void on_copy_end(void *owner, int r)
 {
 	struct stdio_copy *c = owner;
@@ -106,7 +136,14 @@ static void on_copy_end(void *owner, int r)
 
 	(void)r; /* a target that is gone, as an end: the FIFO's reader stays until Delete, so that the client does not get SIGPIPE */
 	c->pipe = hk_close(c->pipe);
-	s->holder[c->stream] = hk_close(s->holder[c->stream]);
+	if (c->stream == 0) {
+		check_drained(s);
+		return;
+	}
+	release_holder(&s->holder[c->stream]);
+	s->linger_ms = LINGER_MIN_MS;
+	if (s->holder[c->stream] >= 0)
+		hk_timer_set(s->loop, &s->linger, s->linger_ms);
 	check_drained(s);
 }
 

@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_in in = { data, size };
 	char *type = fuzz_word(&in, '\n');
 	char *words[MAX_WORDS + 1] = { NULL };
-	struct oci_strv v = { .v = (const char **)words };
+	struct oci_strv v = { .v = (const char **)(uintptr_t)words };
 	struct hk_arena arena = { 0 };
 	struct oci_mount_flags f;
 	struct hk_err err = { 0 };

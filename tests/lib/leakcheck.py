@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one test and fails it if it leaves anything behind: leakcheck.py [--name TEST] -- COMMAND ...
+"""Runs one test and fails it if it leaves anything behind: leakcheck.py [--processes-only] -- COMMAND ...
 
 Left behind means: a process below this one (it is a subreaper, so orphans come to it), a mount of this mount namespace, a cgroup, a
 named unix socket, a network namespace, or a file of husk's or containerd's run directories, that was not there before. The processes, and
-of the rest what carries husk's name, are then removed, so that one bad test does not fail the next. Exit 77 (skip) passes through. (File descriptors are counted inside each C test: tests/lib/fdcheck.c.)
+of the rest what carries husk's name, are then removed, so that one bad test does not fail the next. Exit 77 (skip) passes through. (File descriptors are counted inside each C test: tests/lib/fdcheck.c.) Unit tests make processes at most, and run side by side
+with whatever else the machine does: --processes-only.
 """
 import ctypes
 import os
@@ -123,7 +124,8 @@ def main(argv):
     command = argv[argv.index("--") + 1:]
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("leakcheck: cannot become a subreaper")
-    before = mounts(), cgroups(), sockets(), files()
+    probes = () if "--processes-only" in argv[:argv.index("--")] else (mounts, cgroups, sockets, files)
+    before = [probe() for probe in probes]
     test = subprocess.Popen(command)
     for s in (signal.SIGTERM, signal.SIGINT):
         signal.signal(s, lambda n, _frame: test.send_signal(n))
@@ -134,7 +136,7 @@ def main(argv):
     status = os.waitstatus_to_exitcode(status)
 
     left = settled(children, {})
-    mnt, cg, sock, fil = (settled(p, b) for p, b in zip((mounts, cgroups, sockets, files), before))
+    mnt, cg, sock, fil = [settled(p, b) for p, b in zip(probes, before)] or ({}, set(), set(), set())
     report = [f"process {p} ({c})" for p, c in sorted(left.items())]
     report += [f"mount {t}" for t in sorted(mnt.values())]
     report += [f"cgroup {c}" for c in sorted(cg)] + [f"socket {s}" for s in sorted(sock)] + [f"file {f}" for f in sorted(fil)]

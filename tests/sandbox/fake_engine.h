@@ -15,6 +15,7 @@ struct fake {
 	uint64_t oom_kills;
 	bool has_private_pidns;
 	const char *create_error, *start_error, *exec_error; /* NULL = works */
+	const char *exec_linger; /* the annotation */
 	int n_signal_all; /* counts the calls */
 	int n_alive;      /* containers not freed */
 };

@@ -201,6 +201,37 @@ static void failures_of_an_exec(void **state)
 	world.n_events = 0;
 }
 
+/* By default the output of what an exec left behind goes on until Delete; an annotation ends it earlier. */
+static void what_an_exec_left_behind(void **state)
+{
+	char path[128], text[16];
+	struct answer a, wait;
+	struct hk_err err;
+	int out;
+
+	(void)state;
+	run("c1", "exec sleep 1000");
+	for (int i = 0; i < 2; i++) {
+		fake.exec_linger = i ? "0" : NULL;
+		assert_int_equal(add_exec("c1", "e1", "sleep 1000 & echo up", fifo("out", path, &out), &err), 0);
+		sbx_wait(world.pod, "c1", "e1", -1, to(&wait));
+		sbx_start(world.pod, "c1", "e1", to(&a));
+		succeeded(&wait);
+		turn(50);
+		assert_int_equal(read(out, text, sizeof(text)), 3);
+		assert_int_equal(read(out, text, sizeof(text)), i ? 0 : -1);
+		sbx_delete(world.pod, "c1", "e1", to(&a));
+		turn(20);
+		assert_int_equal(a.calls, i); /* without the annotation it has a second */
+		succeeded(&a);
+		assert_int_equal(read(out, text, sizeof(text)), 0);
+		(void)hk_close(out);
+	}
+	kill_and_delete("c1");
+	turn(20);
+	hk_reaper_sweep(&world.reaper);
+}
+
 static void a_wait_with_a_deadline(void **state)
 {
 	struct answer a, b;
@@ -485,6 +516,7 @@ int main(void)
 		T(execs_are_told_before_the_init),
 		T(an_exec_that_waits_for_readers_is_refused_when_the_init_dies),
 		T(failures_of_an_exec),
+		T(what_an_exec_left_behind),
 		T(a_wait_with_a_deadline),
 		T(ids_and_failures_of_create),
 		T(a_start_that_fails),

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Fuzzes: tests/fuzz/run.sh SECONDS [TARGET ...] builds the libFuzzer programs (preset `fuzz`, needs clang) and runs each target, or those
+# named, for that long, from its corpus in the tree. What it finds new stays in build/fuzz/corpus/TARGET; a crashing input is written to
+# build/fuzz/TARGET.crash-*: fix the code and keep the input, made small, in tests/fuzz/corpus/TARGET. Ends non-zero if a target failed.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+if [ $# -lt 1 ] || ! [[ $1 =~ ^[0-9]+$ ]]; then
+	sed -n '3,6s/^# //p' tests/fuzz/run.sh >&2
+	exit 2
+fi
+seconds=$1
+shift
+cmake --preset fuzz >/dev/null
+cmake --build --preset fuzz | tail -n 1
+if [ $# -eq 0 ]; then
+	for source in tests/fuzz/fuzz_*.c; do
+		name=${source##*/fuzz_}
+		set -- "$@" "${name%.c}"
+	done
+fi
+TMPDIR=$(mktemp -d)
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+failed=()
+for name in "$@"; do
+	new=build/fuzz/corpus/$name dict=tests/fuzz/dict/$name.dict log=build/fuzz/$name.log
+	mkdir -p "$new"
+	options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 -max_len=16384 -print_final_stats=1 -artifact_prefix="build/fuzz/$name.")
+	[ -e "$dict" ] && options+=("-dict=$dict")
+	if "build/fuzz/fuzz/fuzz-$name" "${options[@]}" "$new" "tests/fuzz/corpus/$name" >"$log" 2>&1; then
+		printf '%-14s %s executions in %s s, coverage %s\n' "$name" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" \
+			"$seconds" "$(sed -n 's/.*cov: \([0-9]*\).*/\1/p' "$log" | tail -n 1)"
+	else
+		printf '%-14s FAILED, see %s\n' "$name" "$log"
+		grep -E 'broken promise|ERROR:|runtime error|SUMMARY|Test unit written' "$log" || tail -n 5 "$log"
+		failed+=("$name")
+	fi
+done
+[ ${#failed[@]} -eq 0 ]
