@@ -2,8 +2,8 @@
 /*
  * oci/cgroup_mount.c — what /sys/fs/cgroup is inside a container.
  *
- * On a unified host a cgroup2 mount, rooted at the container's own cgroup by its cgroup namespace. With v1 hierarchies
- * the layout that programs of that time look for: a tmpfs, one directory for each hierarchy showing the container's own
+ * On a unified host a cgroup2 mount, rooted at the container's own cgroup by its cgroup namespace; without such a
+ * namespace the host's own mount. With v1 hierarchies the layout that programs of that time look for: a tmpfs, one directory for each hierarchy showing the container's own
  * cgroup, and links for the controllers that share one. "ro" holds for all of it.
  */
 #include "oci/cgroup_mount.h"
@@ -53,30 +53,6 @@ static int bind_dir_classic(const char *path, const struct oci_mount_flags *f, i
 		return r;
 	top = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return top < 0 ? -errno : oci_tree_setattr(-1, top, f->attr_set, f->attr_clr, false);
-}
-
-static int mount_v2(struct oci_setup *s, size_t i, const struct cg_hier *h, int dst, int *ret_tree)
-{
-	const struct oci_mount_flags *f = &s->srcs[i].flags;
-	const struct oci_fs fs = {
-		.type = "cgroup2",
-		.source = "cgroup",
-		.data = f->data.v, /* nsdelegate, memory_recursiveprot: without a cgroup namespace it is the host's superblock */
-		.n_data = f->data.n,
-		.attrs = f->attr_set,
-		.ms_flags = f->ms_set,
-	};
-	char path[PATH_MAX];
-	int r = oci_fs_attach(&fs, dst, ret_tree, NULL);
-
-	if (r != -EPERM && r != -EBUSY)
-		return r;
-	/*
-	 * A user namespace that does not own the cgroup namespace: the host's mount, at our own cgroup if the spec
-	 * wants to see no more.
-	 */
-	r = cg_abs(h, s->spec->ns[OCI_NS_CGROUP].is_set ? oci_cgroup_path(s->cgroup) : "/", path);
-	return r < 0 ? r : bind_dir(path, f, true, dst, ret_tree);
 }
 
 /* "cpu" -> "cpu,cpuacct" and so on. */
@@ -134,6 +110,70 @@ static int open_top(const struct oci_setup *s, size_t i, int tree)
 	}
 	r = oci_path_open_in(s->rootfs_fd, s->spec->mounts[i].destination, O_PATH | O_DIRECTORY, &fd);
 	return r < 0 ? r : fd;
+}
+
+/*
+ * The whole file system has one superblock, and a mount made in the first cgroup namespace sets its options anew: the
+ * host's nsdelegate and memory_recursiveprot would be gone (apply_cgroup_root_flags() in kernel/cgroup/cgroup.c).
+ */
+static bool in_first_cgroupns(const struct oci_setup *s)
+{
+	enum { CGROUP_NS_FIRST_INO = (int)0xEFFFFFFBU }; /* CGROUP_NS_INIT_INO of linux/nsfs.h */
+	struct stat st;
+
+	if (fstatat(s->proc_fd, "self/ns/cgroup", &st, 0) < 0)
+		return !s->spec->ns[OCI_NS_CGROUP].is_set;
+	return st.st_ino == (ino_t)(unsigned)CGROUP_NS_FIRST_INO;
+}
+
+static int bind_v2(const struct oci_setup *s, size_t i, const char *path, int dst, int *ret_tree)
+{
+	const struct oci_mount_flags *f = &s->srcs[i].flags;
+	hk_autofd src = -1, top = -1;
+	int r = bind_dir(path, f, true, dst, ret_tree);
+
+	if (!oci_mount_is_absent(r))
+		return r;
+	src = open(path, O_PATH | O_CLOEXEC);
+	if (src < 0)
+		return -errno;
+	r = oci_tree_bind(s->proc_fd, src, dst, false, NULL);
+	if (r >= 0)
+		r = top = open_top(s, i, -1);
+	if (r >= 0)
+		r = oci_tree_setattr(s->proc_fd, top, f->attr_set, f->attr_clr, false);
+	if (r < 0)
+		return r;
+	*ret_tree = -1;
+	return 0;
+}
+
+static int mount_v2(const struct oci_setup *s, size_t i, const struct cg_hier *h, int dst, int *ret_tree)
+{
+	const struct oci_mount_flags *f = &s->srcs[i].flags;
+	const struct oci_fs fs = {
+		.type = "cgroup2",
+		.source = "cgroup",
+		.data = f->data.v,
+		.n_data = f->data.n,
+		.attrs = f->attr_set,
+		.ms_flags = f->ms_set,
+	};
+	const char *top = "/";
+	char path[PATH_MAX];
+	int r;
+
+	if (!in_first_cgroupns(s)) {
+		r = oci_fs_attach(&fs, dst, ret_tree, NULL);
+		if (r != -EPERM && r != -EBUSY)
+			return r;
+		/* A user namespace that does not own the cgroup namespace: the host's mount, at our own cgroup if the spec
+		 * wants to see no more. */
+		if (s->spec->ns[OCI_NS_CGROUP].is_set)
+			top = oci_cgroup_path(s->cgroup);
+	}
+	r = cg_abs(h, top, path);
+	return r < 0 ? r : bind_v2(s, i, path, dst, ret_tree);
 }
 
 static int mount_v1(struct oci_setup *s, size_t i, const struct cg_host *host, int dst, int *ret_tree)

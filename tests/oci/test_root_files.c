@@ -135,6 +135,7 @@ static void submount(struct scene *sc)
 	char path[160];
 
 	(void)snprintf(path, sizeof(path), "%s/vol/sub", sc->w->bundle);
+	CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
 	CHECK(mkdir(path, 0755) == 0 || errno == EEXIST);
 	CHECK(mount("sub", path, "tmpfs", 0, NULL) == 0);
 }

@@ -244,6 +244,29 @@ static void test_eof_of_an_exec_comes_with_the_exit(void **state)
 	(void)hk_close(out);
 }
 
+/* The client is away when an exec ends: its last bytes wait for the next one, which then has its EOF. */
+static void test_last_bytes_of_an_exec_wait_for_a_client(void **state)
+{
+	int out = reader_of(out_path), p;
+	struct sbx_stdio *s = open_exec("", out_path, "");
+	char buf[16];
+
+	(void)state;
+	p = child_copy(s, 1);
+	launched(s);
+	(void)hk_close(out);
+	assert_int_equal(write(p, "last", 4), 4);
+	(void)hk_close(p);
+	sbx_stdio_exited(s);
+	turn(50);
+	out = reader_of(out_path);
+	assert_int_equal(read(out, buf, sizeof(buf)), 4);
+	turn(150);
+	assert_true(at_eof(out));
+	sbx_stdio_free(s);
+	(void)hk_close(out);
+}
+
 static void test_a_grandchild_keeps_an_exec_open_until_delete(void **state)
 {
 	int out = reader_of(out_path), p, drained = 0;
@@ -327,6 +350,7 @@ int main(void)
 		cmocka_unit_test(test_stdin_of_an_init),
 		cmocka_unit_test(test_a_slow_reader_gets_every_byte_of_an_exec),
 		cmocka_unit_test(test_eof_of_an_exec_comes_with_the_exit),
+		cmocka_unit_test(test_last_bytes_of_an_exec_wait_for_a_client),
 		cmocka_unit_test(test_a_grandchild_keeps_an_exec_open_until_delete),
 		cmocka_unit_test(test_stdin_of_an_exec),
 		cmocka_unit_test(test_an_exec_that_reads_no_stdin),

@@ -45,7 +45,7 @@ qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "$(nproc)" -m 3072 -nog
 	-kernel "$image/vmlinuz" -initrd "$image/initrd.img" \
 	-append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1 random.trust_cpu=on systemd.unified_cgroup_hierarchy=1" \
 	-drive "file=$image/root.img,if=virtio,format=raw,snapshot=on" -drive "file=$work/job.img,if=virtio,format=raw,snapshot=on" \
-	</dev/null | tr -d '\r' | tee "$work/console"
+	</dev/null | sed -u 's/\r//g' | tee "$work/console"
 code=$(sed -n 's/^husk-vm: exit //p' "$work/console" | tail -n 1)
 [ -n "$code" ] || { echo "the machine ended without telling an exit code"; exit 1; }
 exit "$code"
