@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that are missing: debian-deps.sh build|demo|test [...]. Says what it does, asks nothing.
+# Installs the Debian packages that are missing: debian-deps.sh build|demo|test|vm [...]. Says what it does, asks nothing.
 set -euo pipefail
 build=(gcc cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libseccomp-dev libcap-dev libyajl-dev libmd-dev)
 demo=(containerd busybox-static python3-minimal python3 iproute2)
 test=(clang clang-tidy clang-format libcmocka-dev runc python3-grpcio python3-grpc-tools containernetworking-plugins iptables jq strace procps)
+vm=(qemu-system-x86 mmdebstrap e2fsprogs)
 want=()
 for set in "$@"; do
 	case $set in
 	build) want+=("${build[@]}") ;;
 	demo) want+=("${demo[@]}") ;;
 	test) want+=("${test[@]}") ;;
-	*) echo "debian-deps.sh: unknown set '$set' (build, demo, test)" >&2; exit 2 ;;
+	vm) want+=("${vm[@]}") ;;
+	*) echo "debian-deps.sh: unknown set '$set' (build, demo, test, vm)" >&2; exit 2 ;;
 	esac
 done
 missing=()

@@ -3,8 +3,9 @@
  * oci/cgroup_mount.c — what /sys/fs/cgroup is inside a container.
  *
  * On a unified host a cgroup2 mount, rooted at the container's own cgroup by its cgroup namespace; without such a
- * namespace the host's own mount. With v1 hierarchies the layout that programs of that time look for: a tmpfs, one directory for each hierarchy showing the container's own
- * cgroup, and links for the controllers that share one. "ro" holds for all of it.
+ * namespace a bind of the host's. With v1 hierarchies the layout that programs of that time look for: a tmpfs, one
+ * directory for each hierarchy showing the container's own cgroup, and links for the controllers that share one. "ro"
+ * holds for all of it.
  */
 #include "oci/cgroup_mount.h"
 

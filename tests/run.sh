@@ -4,14 +4,21 @@
 #
 #   tests/run.sh             everything: lint, unit, root, containerd, and unit + root again under ASan and UBSan
 #   tests/run.sh -L unit     only one ctest label (any further words go to ctest)
+#   tests/run.sh --vm ...    the same, and root and containerd again in a virtual machine: pure cgroup v2, systemd, Debian 13's
+#                            kernel, containerd and runc (--vm=bookworm: Debian 12's); "--vm -L vm" runs nothing but that
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-./contrib/debian-deps.sh build demo test
+vm=
+case ${1:-} in
+--vm) vm=trixie; shift ;;
+--vm=*) vm=${1#--vm=}; shift ;;
+esac
+./contrib/debian-deps.sh build demo test ${vm:+vm}
 
 jobs=$(nproc)
 echo "== build (release)"
-cmake --preset release >/dev/null
+cmake --preset release -DHUSK_VM="$vm" >/dev/null
 cmake --build --preset release -j "$jobs" | tail -n 1
 if [ $# -eq 0 ]; then
 	echo "== build (asan)"

@@ -35,7 +35,7 @@ def in_terminal(command, keys=b"", seconds=20):
     pid, fd = pty.fork()
     if pid == 0:
         os.execvp(command[0], command)
-    shown, typed, end = b"", not keys, time.monotonic() + seconds
+    shown, typed, end = b"", not keys, time.monotonic() + seconds * daemon.SLOW
     while time.monotonic() < end:
         if fd in select.select([fd], [], [], 0.1)[0]:
             try:
@@ -90,7 +90,7 @@ class CtrTest(unittest.TestCase):
         return None
 
     def until(self, cid, status, seconds=10):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * daemon.SLOW
         while time.monotonic() < end:
             if (self.task(cid) or (0, None))[1] == status:
                 return
@@ -285,7 +285,7 @@ class HuskOnlyTest(CtrTest):
         self.assertEqual(len(exits), 200)
         for cid, topics in exits.items():
             self.assertEqual(topics, ["create", "start", "exit", "delete"], cid)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 5 * daemon.SLOW
         while counts()[0] > before[0] + 1 and time.monotonic() < end:
             time.sleep(0.05)
         after = counts()

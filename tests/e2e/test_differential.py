@@ -195,7 +195,7 @@ class DifferentialTest(unittest.TestCase):
             ctr = subprocess.Popen(["ctr", "-a", self.daemon.address, "run", "--runtime", runtime, "--config", path, cid], stdout=f, stderr=f,
                                    stdin=subprocess.DEVNULL)
         try:
-            end = time.monotonic() + 20
+            end = time.monotonic() + 20 * daemon.SLOW
             text = ""
             while "END\n" not in text and time.monotonic() < end and ctr.poll() is None:
                 time.sleep(0.02)
@@ -210,7 +210,7 @@ class DifferentialTest(unittest.TestCase):
                             outside += [f"file {name} {line}" for line in f.read().splitlines()]
         finally:
             self.daemon.ctr("tasks", "rm", "-f", cid, check=False)
-            ctr.wait(30)
+            ctr.wait(30 * daemon.SLOW)
             self.daemon.ctr("containers", "rm", cid, check=False)
             for made in ("made", "mnt"):
                 subprocess.run(["rm", "-rf", f"{self.rootfs}/{made}"], check=True)

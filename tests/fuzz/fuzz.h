@@ -14,12 +14,12 @@ struct hk_err;
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A promise of the code under test; ends the program where it is broken. */
-#define FUZZ_CHECK(cond)                                                                               \
-	do {                                                                                           \
-		if (!(cond)) {                                                                         \
+#define FUZZ_CHECK(cond)                                                                                 \
+	do {                                                                                             \
+		if (!(cond)) {                                                                           \
 			(void)fprintf(stderr, "%s:%d: broken promise: %s\n", __FILE__, __LINE__, #cond); \
-			abort();                                                                       \
-		}                                                                                      \
+			abort();                                                                         \
+		}                                                                                        \
 	} while (0)
 
 /* The unread rest of an input. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tests/fuzz/fuzz_frame.c — the ttrpc frame reader, and the client that is given its frames. The input: the number of chunk sizes, the chunk
- * sizes (0 = 64 KiB more of zeros, which no input could hold), the stream. However it is cut up, the same frames must come out.
+ * sizes (the first 0 = 4 MiB more of 0xff, which no input could hold), the stream. However it is cut up, the same frames must come out.
  */
 #include <string.h>
 
@@ -9,7 +9,7 @@
 #include "proto/frame.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { MAX_CHUNKS = 32, FILLER = 64 << 10, MAX_FILLER = 6 << 20, N_CALLS = 3 };
+enum { MAX_CHUNKS = 32, FILLER = (4 << 20) + 7, N_CALLS = 3, SAMPLE = 4096 };
 
 struct seen {
 	size_t n;
@@ -37,7 +37,7 @@ static void take_frame(struct seen *s, const struct ttrpc_frame *f)
 	FUZZ_CHECK((f->payload != NULL) == (f->len > 0 && !f->is_skipped));
 	mix(s, f->len);
 	mix(s, (uint64_t)f->stream << 16 | (uint64_t)f->type << 8 | f->flags);
-	for (uint32_t i = 0; f->payload && i < f->len; i++)
+	for (uint32_t i = 0; f->payload && i<f->len; i += f->len> SAMPLE && i > SAMPLE ? SAMPLE : 1)
 		mix(s, f->payload[i]);
 	s->n++;
 	if (s->client)
@@ -53,35 +53,37 @@ static void feed(struct ttrpc_reader *r, struct seen *s, const uint8_t *p, size_
 	FUZZ_CHECK(len == 0);
 }
 
-/* Every other run of the stream is put together first and then given in one piece. */
+/* is_whole: the chunks are put together first and given in one piece. */
 static void run(const uint8_t *sizes, size_t n_sizes, struct fuzz_in in, struct seen *s, bool is_whole)
 {
-	static uint8_t zeros[FILLER];
+	static uint8_t filler[FILLER]; /* read as headers they say 4 GiB: zeros would be a frame every ten bytes */
 	struct ttrpc_reader r = { 0 };
-	uint8_t *whole = NULL;
-	size_t len = 0, filled = 0;
+	uint8_t *whole = is_whole ? malloc(in.len + (n_sizes && memchr(sizes, 0, n_sizes) ? FILLER : 1)) : NULL;
+	size_t len = 0;
+	bool is_filled = false;
 
+	FUZZ_CHECK(whole || !is_whole);
+	if (!filler[0])
+		memset(filler, 0xff, sizeof(filler));
 	for (size_t i = 0; in.len > 0; i++) {
 		size_t n = n_sizes ? sizes[i % n_sizes] : in.len;
-		const bool is_filler = n == 0 && filled < MAX_FILLER;
+		const bool is_filler = n == 0 && !is_filled;
 		uint8_t *chunk = NULL;
 
 		if (n == 0)
 			n = is_filler ? FILLER : in.len;
-		filled += is_filler ? FILLER : 0;
+		is_filled |= is_filler;
 		if (!is_filler)
 			chunk = fuzz_bytes(&in, &n);
 		if (is_whole) {
-			whole = realloc(whole, len + n);
-			FUZZ_CHECK(whole);
-			memcpy(whole + len, is_filler ? zeros : chunk, n);
+			memcpy(whole + len, is_filler ? filler : chunk, n);
 			len += n;
 		} else {
-			feed(&r, s, is_filler ? zeros : chunk, n);
+			feed(&r, s, is_filler ? filler : chunk, n);
 		}
 		free(chunk);
 	}
-	if (whole)
+	if (len)
 		feed(&r, s, whole, len);
 	mix(s, ttrpc_reader_is_idle(&r));
 	ttrpc_reader_done(&r);

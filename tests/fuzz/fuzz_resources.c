@@ -16,14 +16,16 @@
 #include "oci/spec.h"
 #include "tests/fuzz/fuzz.h"
 
-static const char *const files[] = { "cpu.max", "cpu.weight", "cpu.max.burst", "cpu.idle", "cpu.shares", "cpu.cfs_quota_us",
-	"cpu.cfs_period_us", "cpu.cfs_burst_us", "cpu.rt_period_us", "cpu.rt_runtime_us", "cpuset.cpus", "cpuset.mems", "memory.max",
-	"memory.low", "memory.high", "memory.swap.max", "memory.current", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes",
-	"memory.soft_limit_in_bytes", "memory.kmem.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes", "memory.swappiness",
-	"memory.oom_control", "memory.use_hierarchy", "pids.max", "io.weight", "io.bfq.weight", "io.max", "blkio.weight",
-	"blkio.bfq.weight", "blkio.leaf_weight", "blkio.weight_device", "blkio.throttle.read_bps_device",
-	"blkio.throttle.write_bps_device", "blkio.throttle.read_iops_device", "blkio.throttle.write_iops_device", "hugetlb.2MB.max",
-	"hugetlb.2MB.limit_in_bytes", "rdma.max", "net_cls.classid", "net_prio.ifpriomap", "devices.allow", "devices.deny" };
+static const char *const files[] = { "cpu.max", "cpu.weight", "cpu.max.burst", "cpu.idle", "cpu.shares",
+	"cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us", "cpu.rt_period_us", "cpu.rt_runtime_us",
+	"cpuset.cpus", "cpuset.mems", "memory.max", "memory.low", "memory.high", "memory.swap.max", "memory.current",
+	"memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes",
+	"memory.kmem.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes", "memory.swappiness", "memory.oom_control",
+	"memory.use_hierarchy", "pids.max", "io.weight", "io.bfq.weight", "io.max", "blkio.weight", "blkio.bfq.weight",
+	"blkio.leaf_weight", "blkio.weight_device", "blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device",
+	"blkio.throttle.read_iops_device", "blkio.throttle.write_iops_device", "hugetlb.2MB.max",
+	"hugetlb.2MB.limit_in_bytes", "rdma.max", "net_cls.classid", "net_prio.ifpriomap", "devices.allow",
+	"devices.deny" };
 
 static void check_devices(const struct oci_resources *r)
 {

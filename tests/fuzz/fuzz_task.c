@@ -30,7 +30,8 @@ static void on_frame(void *owner, struct ttrpc_buf *take_frame)
 	struct ttrpc_response r;
 
 	FUZZ_CHECK(take_frame && take_frame->len >= TTRPC_HEADER_BYTES);
-	FUZZ_CHECK(ttrpc_response_decode(&r, take_frame->data + TTRPC_HEADER_BYTES, take_frame->len - TTRPC_HEADER_BYTES) == 0);
+	FUZZ_CHECK(ttrpc_response_decode(
+		       &r, take_frame->data + TTRPC_HEADER_BYTES, take_frame->len - TTRPC_HEADER_BYTES) == 0);
 	FUZZ_CHECK(r.code == TTRPC_OK || r.payload_len == 0);
 	ttrpc_response_done(&r);
 	ttrpc_buf_free(take_frame);
@@ -97,7 +98,11 @@ static int convert(const char *method, const ProtobufCMessage *m, struct hk_err 
 
 static void reply(struct ttrpc_call *call, const struct convert_ids *ids)
 {
-	const struct sbx_state st = { .id = ids->id, .bundle = ids->exec_id, .stdin_path = ids->id, .stdout_path = "", .stderr_path = ids->exec_id };
+	const struct sbx_state st = { .id = ids->id,
+		.bundle = ids->exec_id,
+		.stdin_path = ids->id,
+		.stdout_path = "",
+		.stderr_path = ids->exec_id };
 	const struct sbx_reply re = { .pid = 1, .exited_at = { .tv_sec = 1 } };
 
 	if (strcmp(call->method, "State") == 0)
@@ -152,7 +157,10 @@ static void request(struct state *s, struct ttrpc_session *session, struct fuzz_
 		f.len = (uint32_t)len;
 	} else {
 		const struct ttrpc_request rq = { .service = what & 1 ? TTRPC_SERVICE_TASK_V2 : TTRPC_SERVICE_TASK_V3,
-			.method = task_methods[method].name, .payload = bytes, .payload_len = len, .timeout_ns = head >> 4 };
+			.method = task_methods[method].name,
+			.payload = bytes,
+			.payload_len = len,
+			.timeout_ns = head >> 4 };
 
 		FUZZ_CHECK(ttrpc_request_encode(&rq, "k8s.io", f.stream, &buf) == 0);
 		f.payload = buf->data + TTRPC_HEADER_BYTES;

@@ -6,7 +6,7 @@
         print(d.ctr("run", "--rm", "--runtime", HUSK, BUSYBOX, "c1", "echo", "hi").stdout)
 
 The build's bin directory stands first in the daemon's PATH: that is where it finds containerd-shim-husk-v2. HUSK_BIN names it,
-CONTAINERD the daemon to use.
+CONTAINERD the daemon to use, HUSK_TEST_SLOW multiplies how long things may take.
 """
 import os
 import shutil
@@ -24,6 +24,7 @@ RUNC = "io.containerd.runc.v2"
 BUSYBOX = "docker.io/library/busybox:husk"
 PAUSE = "registry.k8s.io/pause:husk"
 SKIP = 77
+SLOW = float(os.environ.get("HUSK_TEST_SLOW", "1"))  # how many times longer than here things may take: an emulated machine
 
 CONFIG = """
 version = 2
@@ -97,7 +98,7 @@ class Daemon:
         env = dict(os.environ, PATH=f"{BIN}:{os.environ['PATH']}")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([CONTAINERD, "--config", f"{self.dir}/config.toml"], stdout=log, stderr=log, env=env)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 60 * SLOW
         while subprocess.run(["ctr", "-a", self.address, "version"], capture_output=True, check=False).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"containerd did not start:\n{self.log_tail()}")
@@ -107,7 +108,7 @@ class Daemon:
         if self.process and self.process.poll() is None:
             self.process.send_signal(sig)
             try:
-                self.process.wait(30)
+                self.process.wait(30 * SLOW)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -134,7 +135,7 @@ class Daemon:
             return "".join(f.readlines()[-lines:])
 
     def ctr(self, *args, ns="default", check=True, **kw):
-        kw.setdefault("timeout", 120)
+        kw.setdefault("timeout", 120 * SLOW)
         r = subprocess.run(["ctr", "-a", self.address, "-n", ns, *args], capture_output=True, text=True, check=False, **kw)
         if check and r.returncode != 0:
             raise RuntimeError(f"ctr {' '.join(args)}: exit {r.returncode}\n{r.stdout}{r.stderr}")

@@ -54,7 +54,7 @@ static void lists_are_read_strictly(void **state)
 /* Runs fn in a child, so that its limits are not ours; fn's number is the result. */
 static int in_child(int (*fn)(void))
 {
-	int status;
+	int status = -1;
 	pid_t pid = fork();
 
 	if (pid == 0)

@@ -290,13 +290,25 @@ static void check_cgroup(struct scene *sc)
 
 	CHECK(find_mount(sc, "/sys/fs/cgroup", line, sizeof(line)));
 	CHECK(has_flags(sc, "/sys/fs/cgroup", "ro,nosuid,noexec,nodev"));
-	if (oci_cgroup_host_mode() == OCI_CGROUP_UNIFIED)
+	CHECK(mkdir("/sys/fs/cgroup/x", 0755) < 0 && errno == EROFS);
+	if (oci_cgroup_host_mode() == OCI_CGROUP_UNIFIED) {
+		/* Only a cgroup that is not the root of all has a type: the host's own mount without a namespace, ours with one. */
+		CHECK((access("/sys/fs/cgroup/cgroup.type", F_OK) == 0) == sc->spec.ns[OCI_NS_CGROUP].is_set);
 		return;
-	CHECK(find_mount(sc, "/sys/fs/cgroup/memory", line, sizeof(line)) && strstr(line, "|/husk-files-test"));
+	}
+	CHECK(find_mount(sc, "/sys/fs/cgroup/memory", line, sizeof(line)));
+	CHECK(strstr(line, sc->spec.ns[OCI_NS_CGROUP].is_set ? "|/" : "|/husk-files-test"));
 	CHECK(has_flags(sc, "/sys/fs/cgroup/memory", "ro"));
 	CHECK(access("/sys/fs/cgroup/cpu/cpu.shares", F_OK) == 0 && access("/sys/fs/cgroup/cpuacct/cpuacct.usage", F_OK) == 0);
 	CHECK(mkdir("/sys/fs/cgroup/memory/x", 0755) < 0 && errno == EROFS);
-	CHECK(mkdir("/sys/fs/cgroup/x", 0755) < 0 && errno == EROFS);
+}
+
+static void own_cgroupns(struct scene *sc)
+{
+	struct hk_err err;
+
+	CHECK(oci_cgroup_enter(sc->s.cgroup, 0, &err) == 0);
+	CHECK(unshare(CLONE_NEWCGROUP) == 0);
 }
 
 static void test_cgroup(void **state)
@@ -316,6 +328,9 @@ static void test_cgroup(void **state)
 		fail_msg("%s", err.text);
 	sc.spec.mounts = mounts;
 	sc.spec.n_mounts = HK_ARRAY_SIZE(mounts);
+	run_scene(&sc); /* in the host's namespace; that the host's superblock keeps its options is seen by the tear-down */
+	sc.before = own_cgroupns;
+	sc.spec.ns[OCI_NS_CGROUP].is_set = true;
 	run_scene(&sc);
 	assert_int_equal(oci_cgroup_remove(sc.s.cgroup, &err), 0);
 	oci_cgroup_free(sc.s.cgroup);

@@ -105,7 +105,7 @@ static void execs_are_told_before_the_init(void **state)
 	(void)state;
 	run("c1", "exec sleep 1000");
 	for (int i = 0; i < 20; i++) {
-		char id[8];
+		char id[16];
 
 		(void)snprintf(id, sizeof(id), "e%d", i);
 		assert_int_equal(add_exec("c1", id, "exec sleep 1000", "", &err), 0);

@@ -166,7 +166,13 @@ static void the_exits_of_execs_come_before_the_inits(void **state)
 	succeeded(&a);
 	sbx_start(world.pod, "c1", "e2", to(&a));
 	succeeded(&a);
-	assert_int_equal(sbx_pids(world.pod, "c1", &pids, &n, &err), 0);
+	for (int i = 0;; i++) { /* the process that set the last exec up may live a moment longer */
+		assert_int_equal(sbx_pids(world.pod, "c1", &pids, &n, &err), 0);
+		if (n <= 3 || i == 200)
+			break;
+		free(pids);
+		turn(1);
+	}
 	assert_int_equal(n, 3);
 	for (size_t i = 0; i < n; i++)
 		assert_true(pids[i].pid == (pid_t)sbx_init_pid(world.pod, "c1") ? !pids[i].exec_id : pids[i].exec_id != NULL);
@@ -454,10 +460,33 @@ static void cleanup_after_a_dead_shim(void **state)
 	pod_open();
 }
 
+/* What a test that failed has left would fail the next run too. */
+static void remove_leftovers(void)
+{
+	static const char *const ids[] = { "fast", "sandbox", "app", "c1", "shared", "paused", "never", "broken", "tty", "bg", "oom", "oom2",
+		"orphan", "orphan2" };
+	char path[64];
+
+	for (size_t i = 0; i < HK_ARRAY_SIZE(ids); i++) {
+		(void)snprintf(path, sizeof(path), "/husk-test-pod/%s", ids[i]);
+		(void)oci_cleanup(path, ids[i], NULL, 2000, NULL);
+	}
+}
+
+static int tear_down(void **state)
+{
+	const int r = world_tear_down(state);
+
+	remove_leftovers();
+	hk_reaper_sweep(&world.reaper);
+	return r;
+}
+
 static int set_up(void **state)
 {
 	char rootfs[128];
 
+	remove_leftovers();
 	if (world_set_up(state) != 0)
 		return -1;
 	(void)snprintf(rootfs, sizeof(rootfs), "%s/rootfs", world.top);
@@ -486,5 +515,5 @@ int main(void)
 		(void)fprintf(stderr, "skipped: needs root and /bin/busybox (package busybox-static)\n");
 		return 77;
 	}
-	return cmocka_run_group_tests(tests, set_up, world_tear_down);
+	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -13,7 +13,7 @@ source=$(cd "$here/../.." && pwd)
 suite=$1
 build=$(cd "$2" && pwd)
 shift 2
-for tool in qemu-system-x86_64 mmdebstrap mke2fs; do
+for tool in qemu-system-x86_64 mmdebstrap mke2fs setpriv; do
 	command -v $tool >/dev/null || { echo "SKIP: $tool is not installed (contrib/debian-deps.sh vm)"; exit 77; }
 done
 image=$("$here/image.sh" "$suite")
@@ -27,6 +27,7 @@ cp -a "$build/bin" "$work/disk/tree$build"
 find "$build/tests" -maxdepth 1 -type f -perm -u+x -exec cp -a -t "$work/disk/tree$build/tests" {} +
 ctest --test-dir "$build" --show-only=json-v1 -L '^(root|containerd)$' >"$work/disk/tests.json"
 cat >"$work/disk/job" <<EOF
+echo "husk-vm: begin"
 for path in '$source' '$build'; do
 	mkdir -p "\$path" && mount --bind "/job/tree\$path" "\$path" || exit 1
 done
@@ -41,11 +42,20 @@ else
 fi
 mke2fs -q -t ext4 -d "$work/disk" "$work/job.img" 256M >/dev/null
 
-qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "$(nproc)" -m 3072 -nographic -no-reboot -nodefaults -serial stdio -net none \
-	-kernel "$image/vmlinuz" -initrd "$image/initrd.img" \
+# pdeathsig: a machine whose test was killed ends with it.
+touch "$work/console"
+setpriv --pdeathsig KILL qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "$(nproc)" -m 3072 -no-reboot -nodefaults -net none \
+	-display none -serial "file:$work/console" -kernel "$image/vmlinuz" -initrd "$image/initrd.img" \
 	-append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1 random.trust_cpu=on systemd.unified_cgroup_hierarchy=1" \
-	-drive "file=$image/root.img,if=virtio,format=raw,snapshot=on" -drive "file=$work/job.img,if=virtio,format=raw,snapshot=on" \
-	</dev/null | sed -u 's/\r//g' | tee "$work/console"
-code=$(sed -n 's/^husk-vm: exit //p' "$work/console" | tail -n 1)
-[ -n "$code" ] || { echo "the machine ended without telling an exit code"; exit 1; }
+	-drive "file=$image/root.img,if=virtio,format=raw,snapshot=on" -drive "file=$work/job.img,if=virtio,format=raw,snapshot=on" </dev/null &
+machine=$!
+# The boot's own lines are shown only where it did not reach the tests.
+tail -n +1 -s 0.2 -f --pid=$machine "$work/console" | sed -u -n 's/\r//g; /^husk-vm: begin/,/^husk-vm: exit/p'
+wait $machine || true
+code=$(sed -n 's/\r//g; s/^husk-vm: exit //p' "$work/console" | tail -n 1)
+if [ -z "$code" ]; then
+	tail -n 30 "$work/console"
+	echo "the machine ended without telling an exit code"
+	exit 1
+fi
 exit "$code"

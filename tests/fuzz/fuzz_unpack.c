@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/fuzz/fuzz_unpack.c — messages unpacked with little memory, as ttrpc_unpack does with much: when an allocation is refused half-way, all is
+ * given back. The input: which message, how many allocations it gets, the bytes. What unpacks also packs, into its measured size.
+ */
+#include <string.h>
+
+#include "proto/bootstrap.pb-c.h"
+#include "proto/envelope.h"
+#include "proto/options.pb-c.h"
+#include "proto/task.pb-c.h"
+#include "proto/ttrpc.pb-c.h"
+#include "tests/fuzz/fuzz.h"
+
+struct budget {
+	unsigned int left;
+	int n_live;
+};
+
+static void *take(void *data, size_t size)
+{
+	struct budget *b = data;
+
+	if (b->left == 0 || size > (1U << 24))
+		return NULL;
+	b->left--;
+	b->n_live++;
+	return malloc(size ? size : 1);
+}
+
+static void give(void *data, void *p)
+{
+	struct budget *b = data;
+
+	b->n_live -= p != NULL;
+	free(p);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const ProtobufCMessageDescriptor *const types[] = { &husk__ttrpc__request__descriptor,
+		&husk__ttrpc__response__descriptor, &husk__bootstrap__bootstrap_params__descriptor,
+		&husk__task__create_task_request__descriptor, &husk__task__exec_process_request__descriptor,
+		&husk__task__update_task_request__descriptor, &husk__options__runc_options__descriptor,
+		&husk__bootstrap__runtime_info__descriptor };
+	struct fuzz_in in = { data, size };
+	const ProtobufCMessageDescriptor *type = types[fuzz_byte(&in) % 8];
+	struct budget b = { .left = fuzz_byte(&in) };
+	ProtobufCAllocator allocator = { .alloc = take, .free = give, .allocator_data = &b };
+	size_t len = in.len, packed_len;
+	uint8_t *bytes = fuzz_bytes(&in, &len), *packed;
+	ProtobufCMessage *m;
+
+	if (b.left == 255)
+		b.left = 1U << 20;
+	m = protobuf_c_message_unpack(type, &allocator, len, bytes);
+	if (m) {
+		FUZZ_CHECK(protobuf_c_message_check(m));
+		FUZZ_CHECK(ttrpc_pack(m, &packed, &packed_len) == 0);
+		free(packed);
+		protobuf_c_message_free_unpacked(m, &allocator);
+	}
+	FUZZ_CHECK(b.n_live == 0);
+	m = ttrpc_unpack(type, bytes, len);
+	if (m)
+		protobuf_c_message_free_unpacked(m, NULL);
+	free(bytes);
+	return 0;
+}
