@@ -47,24 +47,31 @@ static void check_devices(const struct oci_resources *r)
 	FUZZ_CHECK(res == -E2BIG || (res == 0 && insns && n_insns > 0));
 }
 
+static void write_one(enum cg_ctl ctl, bool is_v2, struct cg_dir *d, const struct oci_resources *r)
+{
+	struct hk_err err = { 0 };
+	int res = (is_v2 ? cg_v2_write : cg_v1_write)(ctl, d, r, &err);
+
+	if (res < 0)
+		fuzz_check_err(res, &err);
+	res = is_v2 && ctl == CG_MEMORY ? cg_v2_check_memory(d, r, &err) : 0;
+	if (res < 0)
+		fuzz_check_err(res, &err);
+}
+
 static void write_all(const struct oci_resources *r)
 {
-	int base = fuzz_dir();
+	struct cg_dir d = { .mount = "", .path = "/x", .fd = fuzz_dir() };
+	struct hk_err err = { 0 };
+	int res = cg_v2_write_unified(&d, r, &err);
 
-	for (int is_v2 = 0; is_v2 < 2; is_v2++)
-		for (unsigned int ctl = 0; ctl < CG_N_CTLS; ctl++) {
-			struct cg_dir d = { .mount = "", .path = "/x", .fd = base };
-			struct hk_err err = { 0 };
-			int res;
-
-			if (is_v2 && !cg_v2_ctl_name((enum cg_ctl)ctl))
-				continue;
-			res = (is_v2 ? cg_v2_write : cg_v1_write)((enum cg_ctl)ctl, &d, r, &err);
-			if (res < 0)
-				fuzz_check_err(res, &err);
-			if (is_v2 && ctl == CG_MEMORY && cg_v2_check_memory(&d, r, &err) < 0)
-				FUZZ_CHECK(err.text[0]);
-		}
+	if (res < 0)
+		fuzz_check_err(res, &err);
+	for (unsigned int ctl = 0; ctl < CG_N_CTLS; ctl++) {
+		write_one((enum cg_ctl)ctl, false, &d, r);
+		if (cg_v2_ctl_name((enum cg_ctl)ctl))
+			write_one((enum cg_ctl)ctl, true, &d, r);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -27,7 +27,7 @@ cp -a "$build/bin" "$work/disk/tree$build"
 find "$build/tests" -maxdepth 1 -type f -perm -u+x -exec cp -a -t "$work/disk/tree$build/tests" {} +
 ctest --test-dir "$build" --show-only=json-v1 -L '^(root|containerd)$' >"$work/disk/tests.json"
 cat >"$work/disk/job" <<EOF
-echo "husk-vm: begin"
+printf "\\nhusk-vm: begin\\n"
 for path in '$source' '$build'; do
 	mkdir -p "\$path" && mount --bind "/job/tree\$path" "\$path" || exit 1
 done
