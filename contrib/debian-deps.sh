@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages that are missing: debian-deps.sh build|demo|test|vm [...]. Says what it does, asks nothing.
 set -euo pipefail
-build=(gcc cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libseccomp-dev libcap-dev libyajl-dev libmd-dev)
+build=(gcc cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libseccomp-dev libcap-dev libyajl-dev libmd-dev libsystemd-dev)
 demo=(containerd busybox-static python3-minimal python3 iproute2)
 test=(clang clang-tidy clang-format libcmocka-dev runc python3-grpcio python3-grpc-tools containernetworking-plugins iptables jq strace procps)
 vm=(qemu-system-x86 mmdebstrap e2fsprogs)

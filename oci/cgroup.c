@@ -17,25 +17,28 @@
 #include "oci/base/str.h"
 #include "oci/cgroup_bpf.h"
 #include "oci/cgroup_priv.h"
+#include "oci/spec.h"
 
 int cg_open_on(const struct cg_host *host, const char *cgroups_path, const char *id, struct oci_cgroup **ret, struct hk_err *err)
 {
-	struct oci_cgroup *cg;
-	char *path;
-	int r = cg_resolve_path(cgroups_path, id, &path, err);
+	struct oci_cgroup *cg = calloc(1, sizeof(*cg));
+	int r;
 
-	if (r < 0)
-		return r;
-	cg = calloc(1, sizeof(*cg));
-	if (!cg) {
-		free(path);
+	if (!cg)
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "cgroup");
-	}
 	cg->host = host;
-	cg->path = path;
 	cg->v2_fd = -1;
-	if (host->mode == OCI_CGROUP_UNIFIED) {
-		int fd = cg_open_leaf(cg_host_v2(host), path);
+	if (cgroups_path && cg_is_unit_form(cgroups_path))
+		r = cg_unit_parse(cgroups_path, &cg->unit, &cg->path, err);
+	else
+		r = cg_resolve_path(cgroups_path, id, &cg->path, err);
+	if (r < 0) {
+		free(cg);
+		return r;
+	}
+	/* A unit that is there already is another container's: ours is new. */
+	if (host->mode == OCI_CGROUP_UNIFIED && !cg->unit.name) {
+		int fd = cg_open_leaf(cg_host_v2(host), cg->path);
 
 		if (fd >= 0) /* made by an earlier process */
 			cg->v2_fd = fd;
@@ -60,6 +63,7 @@ void oci_cgroup_free(struct oci_cgroup *cg)
 	if (!cg)
 		return;
 	hk_close(cg->v2_fd);
+	cg_unit_done(&cg->unit);
 	free(cg->path);
 	free(cg);
 }
@@ -67,6 +71,11 @@ void oci_cgroup_free(struct oci_cgroup *cg)
 const char *oci_cgroup_path(const struct oci_cgroup *cg)
 {
 	return cg->path;
+}
+
+bool oci_cgroup_is_unit(const struct oci_cgroup *cg)
+{
+	return cg->unit.name != NULL;
 }
 
 int oci_cgroup_clone_fd(const struct oci_cgroup *cg)
@@ -154,12 +163,13 @@ static int prepare_v2(struct oci_cgroup *cg, const struct oci_resources *r, stru
 
 	if (!v2)
 		return 0;
-	if (cg->host->mode == OCI_CGROUP_HYBRID) { /* the v2 side is not ours to arrange, unless something is asked of it */
+	if (cg->host->mode == OCI_CGROUP_HYBRID || cg->unit.name) { /* not ours to arrange, unless something is asked that nobody else gives */
 		if (r->n_hugepages == 0)
 			ctls &= ~CG_BIT(CG_HUGETLB);
 		if (r->n_rdma == 0)
 			ctls &= ~CG_BIT(CG_RDMA);
-	} else {
+	}
+	if (cg->host->mode == OCI_CGROUP_UNIFIED) {
 		int fd = cg_open_leaf(v2, cg->path);
 
 		if (fd < 0)
@@ -246,6 +256,62 @@ int oci_cgroup_create(struct oci_cgroup *cg, const struct oci_resources *r, stru
 	return rc;
 }
 
+/* systemd keeps cpu.max in percents: a value given by its file name is rounded like one given by quota and period. */
+static int write_unified_cpu(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err)
+{
+	const char *given = cg_host_v2(cg->host) ? oci_kvs_get(&r->unified, "cpu.max") : NULL;
+	struct oci_resources cpu = { 0 };
+
+	if (!given || !cg->unit.name)
+		return 0;
+	cpu.cpu.period.is_set = true;
+	cg_unit_settle_cpu(&cpu, given);
+	return write_ctl(cg, CG_CPU, &cpu, err);
+}
+
+/*
+ * The directory must be there: systemd that runs in a cgroup namespace or under a prefix of its own has made it elsewhere. On v1 it may have
+ * left out hierarchies, whose directories are then ours.
+ */
+static int adopt_dirs(struct oci_cgroup *cg, struct hk_err *err)
+{
+	int r;
+
+	for (size_t i = 0; i < cg->host->n; i++) {
+		r = make_one(cg, i, err);
+		if (r == 0 && cg->host->mode == OCI_CGROUP_UNIFIED)
+			return hk_fail_text(err, HK_INTERNAL, ENOENT, "systemd started unit %s, but not as cgroup %s%s", cg->unit.name,
+			    cg->host->h[i].mount, cg->path);
+		if (r < 0 && r != -EEXIST)
+			return r;
+	}
+	return 0;
+}
+
+int oci_cgroup_adopt(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err)
+{
+	const struct cg_hier *cpuset = cg_host_find(cg->host, CG_CPUSET);
+	struct oci_resources settled = *r;
+	int rc = adopt_dirs(cg, err);
+
+	cg_unit_settle_cpu(&settled, NULL);
+	if (rc == 0)
+		rc = prepare_v2(cg, r, err);
+	if (rc == 0)
+		rc = check_not_frozen(cg, err);
+	if (rc == 0 && cpuset && !cpuset->is_v2)
+		rc = cg_v1_cpuset_inherit(cpuset, cg->path, err);
+	if (rc == 0)
+		rc = write_limits(cg, &settled, err);
+	if (rc == 0)
+		rc = write_unified_cpu(cg, r, err);
+	if (rc == 0)
+		rc = write_devices(cg, r, err);
+	if (rc < 0)
+		undo(cg);
+	return rc;
+}
+
 /*
  * Device rules are left alone, as by runc: containerd sends the whole list again with each update, v1 cannot exchange it in one step, and
  * a container that finds /dev/null closed for a moment breaks.
@@ -253,10 +319,10 @@ int oci_cgroup_create(struct oci_cgroup *cg, const struct oci_resources *r, stru
 int oci_cgroup_update(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err)
 {
 	const struct cg_hier *memory = cg_host_find(cg->host, CG_MEMORY);
+	int rc;
 
 	if (memory && memory->is_v2) {
 		struct cg_dir d;
-		int rc;
 
 		cg_dir_init(&d, memory, cg->path);
 		rc = cg_v2_check_memory(&d, r, err);
@@ -264,7 +330,8 @@ int oci_cgroup_update(struct oci_cgroup *cg, const struct oci_resources *r, stru
 		if (rc < 0)
 			return rc;
 	}
-	return write_limits(cg, r, err);
+	rc = write_limits(cg, r, err);
+	return rc < 0 ? rc : write_unified_cpu(cg, r, err);
 }
 
 /* "0::<path>" of /proc/<pid>/cgroup, as a path below the mount point; false when the process is not below our leaf. */

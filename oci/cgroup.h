@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/cgroup.h — a container's place in the cgroup trees: unified (v2), legacy (v1) or hybrid, cgroupfs driver.
+ * oci/cgroup.h — a container's place in the cgroup trees: unified (v2), legacy (v1) or hybrid; made by us, or by systemd.
  *
  * One struct oci_cgroup names the same path in every hierarchy of the host. It holds one dirfd on a unified host and none on v1
  * (directories are opened when needed). Calls work on a cgroup that this process or an earlier one made. Files that vanish while
@@ -16,6 +16,7 @@
 
 struct hk_err;
 struct oci_cgroup;
+struct oci_spec;
 struct oci_stats;
 
 enum oci_cgroup_mode { OCI_CGROUP_LEGACY, OCI_CGROUP_HYBRID, OCI_CGROUP_UNIFIED };
@@ -24,8 +25,9 @@ enum oci_cgroup_mode { OCI_CGROUP_LEGACY, OCI_CGROUP_HYBRID, OCI_CGROUP_UNIFIED 
 enum oci_cgroup_mode oci_cgroup_host_mode(void);
 
 /*
- * Resolves linux.cgroupsPath (may be NULL: "/husk/<id>") to a path; makes nothing. `..` that leaves the root is HK_INVALID. The systemd form
- * (slice:prefix:name) is HK_UNSUPPORTED here as long as the systemd driver is not chosen. *ret is heap; oci_cgroup_free.
+ * Resolves linux.cgroupsPath (may be NULL: "/husk/<id>") to a path; makes nothing. `..` that leaves the root is HK_INVALID. The form
+ * slice:prefix:name chooses the systemd driver (oci/cgroup_systemd.h): the path is where systemd will put the unit. *ret is heap;
+ * oci_cgroup_free.
  */
 int oci_cgroup_open(const char *cgroups_path, const char *id, struct oci_cgroup **ret, struct hk_err *err);
 void oci_cgroup_free(struct oci_cgroup *cg);
@@ -37,6 +39,18 @@ const char *oci_cgroup_path(const struct oci_cgroup *cg);
  * the device rules (runtime defaults appended). On failure what this call made is gone again.
  */
 int oci_cgroup_create(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err);
+/* A unit of systemd's: oci_cgroup_adopt in place of oci_cgroup_create. */
+bool oci_cgroup_is_unit(const struct oci_cgroup *cg);
+/*
+ * After systemd has made the unit: takes its directory, makes those of hierarchies that systemd leaves alone, writes all limits and the
+ * device rules. On failure only what this call made is gone.
+ */
+int oci_cgroup_adopt(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err);
+/*
+ * Gives the cgroup to `host_uid` where the spec asks for a v2 cgroup that its container manages itself (user and cgroup namespaces, mounted
+ * writable); nothing otherwise. After create, before the first process.
+ */
+int oci_cgroup_give(const struct oci_cgroup *cg, const struct oci_spec *s, uid_t host_uid, struct hk_err *err);
 /* Task.Update: writes only what `r` names, in an order the kernel accepts whether growing or shrinking. Device rules are left alone. */
 int oci_cgroup_update(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err);
 

@@ -32,6 +32,8 @@ static int bind_dir(const char *path, const struct oci_mount_flags *f, bool recu
 
 	if (r >= 0)
 		r = oci_tree_setattr_only(tree, f->attr_set, f->attr_clr, recursive);
+	if (r >= 0) /* what the host mounts there later is not for the container */
+		r = oci_tree_propagate(-1, tree, MS_PRIVATE | (recursive ? MS_REC : 0UL));
 	if (r >= 0)
 		r = oci_tree_attach(tree, dst);
 	if (r >= 0)

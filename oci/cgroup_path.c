@@ -13,15 +13,6 @@
 #include "oci/base/err.h"
 #include "oci/base/str.h"
 
-/* The form the systemd driver takes: slice:prefix:name. */
-static bool is_systemd_form(const char *p)
-{
-	const char *first = strchr(p, ':');
-	const char *second = first ? strchr(first + 1, ':') : NULL;
-
-	return p[0] != '/' && second && !strchr(second + 1, ':');
-}
-
 /* Appends the components of `p` to out, which never gets shorter than `floor`. */
 static int append_clean(char *out, size_t floor, const char *p)
 {
@@ -57,10 +48,8 @@ int cg_resolve_path(const char *cgroups_path, const char *id, char **ret, struct
 	char *copy;
 	int r;
 
-	if (cgroups_path && is_systemd_form(cgroups_path))
-		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP,
-		    "cgroupsPath \"%s\" has the form slice:prefix:name of the systemd cgroup driver, but the cgroupfs driver is in use",
-		    cgroups_path);
+	if (cgroups_path && cg_is_unit_form(cgroups_path))
+		return cg_unit_parse(cgroups_path, NULL, ret, err);
 	if (strchr(p, '\n')) /* would break /proc/PID/cgroup; the kernel refuses it too */
 		return hk_fail_text(err, HK_INVALID, EINVAL, "cgroupsPath has a line break");
 	if (p[0] != '/' || p == id) {

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,12 @@
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
 
-/* On a parent that husk made: whichever shim removes the last child, this one or another, now or after a crash, takes it along. */
+/*
+ * On a parent that husk made: whichever shim removes the last child, this one or another, now or after a crash, takes it along. A shim may
+ * be killed while the kernel makes it, so the directory above says first whom we are about to make.
+ */
 #define MADE_XATTR "trusted.husk.made"
+#define MAKING_XATTR "trusted.husk.making."
 
 enum {
 	MAX_DEPTH = 128, /* of a walk: one fd each */
@@ -285,6 +290,41 @@ int cg_tree_clear(int dirfd)
 	return -EBUSY;
 }
 
+/* The directory above and the name of its mark for this one. */
+static int making_mark(const char *abs, char *ret_above, char *ret_mark)
+{
+	const char *slash = strrchr(abs, '/');
+
+	if (!slash || hk_fmt(ret_above, PATH_MAX, "%.*s", (int)(slash - abs), abs) < 0)
+		return -ENAMETOOLONG;
+	return hk_fmt(ret_mark, XATTR_NAME_MAX + 1, MAKING_XATTR "%s", slash + 1) < 0 ? -ENAMETOOLONG : 0;
+}
+
+/* Without marks the parent stays, which is little harm: so none of them can fail us. */
+static int make_parent(const char *abs)
+{
+	char above[PATH_MAX], mark[XATTR_NAME_MAX + 1];
+	bool is_marked;
+	int r;
+
+	if (access(abs, F_OK) == 0)
+		return -EEXIST;
+	is_marked = making_mark(abs, above, mark) == 0 && setxattr(above, mark, "1", 1, 0) == 0;
+	r = mkdir(abs, 0755) < 0 ? -errno : 0;
+	if (r == 0)
+		(void)setxattr(abs, MADE_XATTR, "1", 1, 0);
+	if (is_marked)
+		(void)removexattr(above, mark);
+	return r;
+}
+
+static bool is_ours(const char *abs)
+{
+	char above[PATH_MAX], mark[XATTR_NAME_MAX + 1];
+
+	return getxattr(abs, MADE_XATTR, NULL, 0) >= 0 || (making_mark(abs, above, mark) == 0 && getxattr(above, mark, NULL, 0) >= 0);
+}
+
 int cg_tree_make(const struct cg_hier *h, const char *path, size_t *ret_kept_len)
 {
 	char abs[PATH_MAX];
@@ -309,15 +349,12 @@ int cg_tree_make(const struct cg_hier *h, const char *path, size_t *ret_kept_len
 			char *end = p + strcspn(p, "/"), was = *end;
 
 			*end = '\0';
-			if (mkdir(abs, 0755) == 0) {
-				if (!has_made)
-					kept = (size_t)(p - 1 - abs) - base;
-				has_made = true;
-				if (was != '\0')
-					(void)setxattr(abs, MADE_XATTR, "1", 1, 0); /* without it the parent stays, which is no harm */
-			} else if (errno != EEXIST || was == '\0') {
-				r = -errno;
-			}
+			r = was != '\0' ? make_parent(abs) : mkdir(abs, 0755) < 0 ? -errno : 0;
+			if (r == 0 && !has_made)
+				kept = (size_t)(p - 1 - abs) - base;
+			has_made = has_made || r == 0;
+			if (r == -EEXIST && was != '\0')
+				r = 0;
 			*end = was;
 			p = end;
 		}
@@ -353,7 +390,7 @@ int cg_tree_remove(const struct cg_hier *h, const char *path)
 
 void cg_tree_remove_parents(const struct cg_hier *h, const char *path)
 {
-	char abs[PATH_MAX], value[8];
+	char abs[PATH_MAX], above[PATH_MAX], mark[XATTR_NAME_MAX + 1];
 	size_t base;
 
 	if (cg_abs(h, path, abs) < 0)
@@ -361,8 +398,11 @@ void cg_tree_remove_parents(const struct cg_hier *h, const char *path)
 	base = strlen(abs) - strlen(path);
 	for (char *slash = strrchr(abs, '/'); slash > abs + base; slash = strrchr(abs, '/')) {
 		*slash = '\0';
-		if (getxattr(abs, MADE_XATTR, value, sizeof(value)) < 0 || rmdir(abs) < 0)
+		/* One that is not there may still be about to be made, above one that is. */
+		if (access(abs, F_OK) == 0 && (!is_ours(abs) || rmdir(abs) < 0))
 			return; /* the caller's own, or in use */
+		if (making_mark(abs, above, mark) == 0)
+			(void)removexattr(above, mark);
 	}
 }
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/files.h"
 #include "oci/launch.h"
@@ -34,7 +35,7 @@
 static int step_spawn(struct oci_job *j, struct hk_err *err)
 {
 	(void)j;
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+	if (!hk_is_broken(HK_DEFENCE_DUMPABLE) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "become non-dumpable");
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "set the parent-death signal");
@@ -61,17 +62,21 @@ static void own_stdio(const struct oci_job *j)
 			(void)!fchown(j->s.stdio[i], j->s.host_uid, (gid_t)-1);
 }
 
-/* M: a new user namespace, with a new time namespace below it; the shim writes the maps and offsets while we wait. */
+/*
+ * M: a new user namespace, with a new time namespace below it; the shim writes the maps and offsets while we wait, or
+ * looks at those of a user namespace that was joined.
+ */
 static int step_userns(struct oci_job *j, struct hk_err *err)
 {
 	uint64_t mask = oci_ns_new_mask(j->s.spec) & (CLONE_NEWUSER | CLONE_NEWTIME);
+	bool is_checked = j->s.spec->ns[OCI_NS_USER].path && j->s.spec->uid_mappings.n > 0;
 	int r;
 
-	if (!mask)
+	if (!mask && !is_checked)
 		return 0;
 	if ((mask & CLONE_NEWUSER) && j->s.host_uid != 0 && !j->s.terminal)
 		own_stdio(j);
-	if (unshare((int)mask) < 0)
+	if (mask && unshare((int)mask) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "unshare %s namespace", mask & CLONE_NEWUSER ? "user" : "time");
 	r = oci_sync_send(j->s.sync_fd, OCI_MSG_WANT_MAP, 0, -1);
 	if (r == 0)
@@ -103,7 +108,14 @@ static int step_fork(struct oci_job *j, struct hk_err *err)
 
 static int step_network(struct oci_job *j, struct hk_err *err)
 {
-	return (oci_ns_new_mask(j->s.spec) & CLONE_NEWNET) ? oci_ns_loopback_up(err) : 0;
+	int r = (oci_ns_new_mask(j->s.spec) & CLONE_NEWNET) ? oci_ns_loopback_up(err) : 0;
+
+	if (r < 0 || j->s.spec->n_net_devices == 0)
+		return r;
+	r = oci_sync_send(j->s.sync_fd, OCI_MSG_WANT_NET, 0, -1);
+	if (r == 0)
+		r = oci_sync_expect(j->s.sync_fd, OCI_MSG_DONE);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "wait for network devices") : 0;
 }
 
 static int step_hostname(struct oci_job *j, struct hk_err *err)
@@ -179,7 +191,8 @@ static int step_gate(struct oci_job *j, struct hk_err *err)
 			return hk_fail(err, HK_INTERNAL, errno, "move the socket");
 		j->s.sync_fd = GATE_FD;
 	}
-	(void)syscall(SYS_close_range, GATE_FD + 1, ~0U, 0); /* without it they still are close-on-exec */
+	if (!hk_is_broken(HK_DEFENCE_CLOSE_FDS))
+		(void)syscall(SYS_close_range, GATE_FD + 1, ~0U, 0); /* without it they still are close-on-exec */
 	r = oci_sync_send(j->s.sync_fd, OCI_MSG_CREATED, 0, -1);
 	if (r == 0)
 		r = oci_sync_expect(j->s.sync_fd, OCI_MSG_GO);
@@ -194,6 +207,7 @@ static const struct oci_row prepare_rows[] = {
 static const struct oci_row first_rows[] = {
 	{ OCI_STEP_SPAWN, step_spawn, NULL },
 	{ OCI_STEP_CGROUP, oci_step_cgroup, NULL },
+	{ OCI_STEP_RDT, oci_step_rdt, NULL },
 	{ OCI_STEP_OOM_SCORE, oci_step_oom_score, NULL },
 };
 static const struct oci_row middle_rows[] = {
@@ -202,7 +216,6 @@ static const struct oci_row middle_rows[] = {
 	{ OCI_STEP_FORK, step_fork, NULL },
 };
 static const struct oci_row own_rows[] = {
-	{ OCI_STEP_KEYRING, oci_step_keyring, NULL },
 	{ OCI_STEP_SESSION, oci_step_session, NULL },
 	{ OCI_STEP_NETWORK, step_network, NULL },
 	{ OCI_STEP_HOSTNAME, step_hostname, NULL },
@@ -211,6 +224,7 @@ static const struct oci_row init_rows[] = {
 	{ OCI_STEP_ROOTFS, NULL, oci_rootfs_attach },
 	{ OCI_STEP_PROCFS, NULL,
 	    oci_procfs_open }, /* before any mask: a user namespace may mount proc only while a whole one is seen */
+	{ OCI_STEP_KEYRING, oci_step_keyring, NULL }, /* its label goes by that procfs */
 	{ OCI_STEP_MOUNTS, NULL, oci_mounts_attach },
 	{ OCI_STEP_DEVICES, NULL, oci_devices_create },
 	{ OCI_STEP_CONSOLE, step_console, NULL },

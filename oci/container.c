@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +17,15 @@
 #include "oci/base/auto.h"
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
+#include "oci/cgroup_systemd.h"
 #include "oci/env.h"
 #include "oci/launch.h"
 #include "oci/lsm.h"
 #include "oci/namespaces.h"
+#include "oci/notify.h"
+#include "oci/rdt.h"
 #include "oci/remove.h"
+#include "oci/unit.h"
 
 enum { CONFIG_LIMIT = 16 << 20, NULL_MAJOR = 1, NULL_MINOR = 3 };
 
@@ -108,7 +113,7 @@ static int job_of_create(
 	j->clone_mask = oci_ns_new_mask(s) & ~(oci_ns_flag(OCI_NS_USER) | oci_ns_flag(OCI_NS_TIME));
 	j->needs_middle = oci_ns_needs_middle(s);
 	j->nnp = s->process.no_new_privileges;
-	j->caps = s->process.has_capabilities ? s->process.caps : NULL;
+	j->caps = s->process.caps; /* a spec that names none gets none, as with runc: never the shim's own */
 	j->apparmor_profile = s->process.apparmor_profile;
 	j->selinux_label = s->process.selinux_label;
 	j->s.srcs = calloc(s->n_mounts + 1, sizeof(*j->s.srcs));
@@ -168,14 +173,24 @@ static int copy_string(const char *from, char **ret, struct hk_err *err)
 	return *ret ? 0 : hk_fail(err, HK_INTERNAL, ENOMEM, "container");
 }
 
+static int remember_agent(struct oci_container *c, struct hk_err *err)
+{
+	const struct oci_spec *s = c->spec;
+	int r = copy_string(s->version, &c->version, err);
+
+	if (r == 0)
+		r = copy_string(s->seccomp.listener_path, &c->listener_path, err);
+	return r < 0 ? r : copy_string(s->seccomp.listener_metadata, &c->listener_metadata, err);
+}
+
 static int remember(struct oci_container *c, const struct oci_create_opts *o, struct hk_err *err)
 {
 	const struct oci_spec *s = c->spec;
 	const struct oci_process *p = &s->process;
+	char *nodes = NULL;
 	int r;
 
 	memcpy(c->caps, p->caps, sizeof(c->caps));
-	c->has_caps = p->has_capabilities;
 	c->no_new_privs = p->no_new_privileges;
 	c->no_new_keyring = o->no_new_keyring;
 	c->ns_mask = oci_ns_new_mask(s) | oci_ns_path_mask(s);
@@ -185,10 +200,17 @@ static int remember(struct oci_container *c, const struct oci_create_opts *o, st
 	c->host_gid = c->in_userns ? host_id(&s->gid_mappings, p->gid) : p->gid;
 	c->has_personality = s->has_personality;
 	c->personality = s->personality;
+	c->memory_policy = s->memory_policy;
+	c->memory_policy.nodes = NULL;
 	c->seccomp.flags = oci_seccomp_flags(&s->seccomp);
-	r = copy_string(p->apparmor_profile, &c->apparmor_profile, err);
+	r = copy_string(s->memory_policy.nodes, &nodes, err);
+	c->memory_policy.nodes = nodes;
+	if (r == 0)
+		r = copy_string(p->apparmor_profile, &c->apparmor_profile, err);
 	if (r == 0)
 		r = copy_string(p->selinux_label, &c->selinux_label, err);
+	if (r == 0 && oci_seccomp_has_notify(&s->seccomp))
+		r = remember_agent(c, err);
 	return r < 0 ? r : copy_annotations(c, err);
 }
 
@@ -224,8 +246,8 @@ static int check_spec(const struct oci_container *c, struct hk_err *err)
 	r = oci_env_check(&s->process.env, err);
 	if (r == 0)
 		r = oci_lsm_check(s->process.apparmor_profile, s->process.selinux_label, err);
-	if (r == 0 && s->seccomp.is_set)
-		r = oci_seccomp_check(&s->seccomp, err);
+	if (r == 0 && oci_seccomp_has_notify(&s->seccomp))
+		r = oci_notify_check(s->seccomp.listener_path, err);
 	return r;
 }
 
@@ -247,14 +269,35 @@ static int find_filter(struct oci_container *c, struct oci_job *j, struct hk_err
 static int create_with_cgroup(
     struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err)
 {
-	int r = oci_cgroup_create(c->cgroup, &c->spec->resources, err);
+	int r;
 
+	if (oci_cgroup_is_unit(c->cgroup)) { /* made around its first process (oci/unit.c) */
+		r = oci_unit_check(err);
+		if (r < 0)
+			return hk_wrap(err, "cgroupsPath \"%.300s\"", c->spec->cgroups_path);
+		return oci_launch_begin(c, take_job, fn, arg, err);
+	}
+	r = oci_cgroup_create(c->cgroup, &c->spec->resources, err);
 	if (r < 0)
 		return r;
-	r = oci_launch_begin(c, take_job, fn, arg, err);
+	r = oci_cgroup_give(c->cgroup, c->spec, c->host_uid, err);
+	if (r == 0)
+		r = oci_launch_begin(c, take_job, fn, arg, err);
 	if (r < 0)
 		(void)oci_cgroup_remove(c->cgroup, NULL); /* empty: no child was made */
 	return r;
+}
+
+static int create_rdt(struct oci_container *c, struct hk_err *err)
+{
+	struct oci_rdt_fs fs = { .root = c->engine->resctrl, .make = mkdir, .remove = rmdir };
+	char root[PATH_MAX];
+
+	if (!c->spec->intel_rdt.is_set)
+		return 0;
+	if (!fs.root && oci_rdt_find(root, sizeof(root), &fs) < 0)
+		return hk_fail_text(err, HK_UNSUPPORTED, ENOENT, "linux.intelRdt: no resctrl file system is mounted");
+	return oci_rdt_create(&fs, &c->spec->intel_rdt, c->id, &c->rdt, err);
 }
 
 int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_launch_fn *fn, void *arg,
@@ -285,9 +328,14 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
 		r = job_of_create(c, o, &j, err);
 	if (r == 0)
 		r = find_filter(c, j, err);
+	if (r == 0 && o->on_cgroup)
+		o->on_cgroup(arg, oci_cgroup_path(c->cgroup));
+	if (r == 0)
+		r = create_rdt(c, err);
 	if (r == 0)
 		r = create_with_cgroup(c, &j, fn, arg, err);
 	if (r < 0) {
+		oci_rdt_remove(c->rdt);
 		oci_job_free(j);
 		oci_container_free(c);
 		return r;
@@ -366,13 +414,19 @@ void oci_container_free(struct oci_container *c)
 	hk_list_for_safe(n, next, &c->launches)
 		oci_launch_abort(hk_container_of(n, struct oci_launch, node));
 	oci_removal_abort(c->removal);
+	oci_update_abort(c->update);
 	oci_spec_free(c->spec);
 	oci_cgroup_free(c->cgroup);
+	oci_rdt_free(c->rdt);
 	(void)hk_close(c->seccomp.fd);
 	free(c->id);
 	free(c->bundle);
 	free(c->annotations);
 	free(c->apparmor_profile);
 	free(c->selinux_label);
+	free((void *)(uintptr_t)c->memory_policy.nodes);
+	free(c->version);
+	free(c->listener_path);
+	free(c->listener_metadata);
 	free(c);
 }

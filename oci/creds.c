@@ -15,6 +15,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 
 enum { MAX_CAPS = 64, MEM_DEVICES = 1, NULL_MINOR = 3 };
@@ -47,7 +48,8 @@ static int set_ids(const struct oci_process *p, struct hk_err *err)
 	 * Also with an empty list: the shim's own groups must never be the container's (CVE-2022-2989). EPERM for
 	 * an empty list only where the user namespace has setgroups denied, and then there are none.
 	 */
-	if (setgroups(p->n_additional_gids, p->additional_gids) < 0 && (errno != EPERM || p->n_additional_gids > 0))
+	if (!hk_is_broken(HK_DEFENCE_GROUPS) && setgroups(p->n_additional_gids, p->additional_gids) < 0 &&
+	    (errno != EPERM || p->n_additional_gids > 0))
 		return hk_fail(err, errno == EINVAL ? HK_INVALID : HK_INTERNAL, errno, "set %zu additional groups%s",
 		    p->n_additional_gids, errno == EINVAL ? " (one is not mapped)" : "");
 	if (setresgid(p->gid, p->gid, p->gid) < 0)
@@ -63,7 +65,10 @@ static int set_caps(const uint64_t *caps, struct hk_err *err)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	uint64_t inheritable = caps[OCI_CAP_INHERITABLE];
 
+	if (hk_is_broken(HK_DEFENCE_INHERITABLE))
+		inheritable = hk_naive_inheritable();
 	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
 		data[i].effective = (uint32_t)(caps[OCI_CAP_EFFECTIVE] >> (32 * i));
 		data[i].permitted = (uint32_t)(caps[OCI_CAP_PERMITTED] >> (32 * i));
@@ -71,14 +76,14 @@ static int set_caps(const uint64_t *caps, struct hk_err *err)
 		 * Exactly what was asked: inheritable capabilities by default reach any binary with file
 		 * capabilities (CVE-2022-29162).
 		 */
-		data[i].inheritable = (uint32_t)(caps[OCI_CAP_INHERITABLE] >> (32 * i));
+		data[i].inheritable = (uint32_t)(inheritable >> (32 * i));
 	}
 	if (syscall(SYS_capset, &head, data) < 0)
 		return hk_fail(err, HK_INTERNAL, errno,
 		    "set capabilities permitted %#llx effective %#llx inheritable %#llx",
 		    (unsigned long long)caps[OCI_CAP_PERMITTED], (unsigned long long)caps[OCI_CAP_EFFECTIVE],
 		    (unsigned long long)caps[OCI_CAP_INHERITABLE]);
-	if (caps[OCI_CAP_INHERITABLE] == 0)
+	if (caps[OCI_CAP_INHERITABLE] == 0 || hk_is_broken(HK_DEFENCE_INHERITABLE))
 		return 0; /* then the kernel has emptied the ambient set */
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "clear ambient capabilities");

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/base/str.h"
 #include "oci/files.h"
@@ -222,7 +223,8 @@ int oci_devices_create(struct oci_setup *s, struct hk_err *err)
 
 	if (oci_mounts_has_bind(s, "/dev"))
 		return 0;
-	r = oci_path_mkdir_in(s->rootfs_fd, "/dev", 0755, &dev);
+	r = hk_is_broken(HK_DEFENCE_DEV_INSIDE) ? hk_naive_open(s->rootfs_fd, "/dev", O_PATH | O_DIRECTORY, true, &dev)
+						: oci_path_mkdir_in(s->rootfs_fd, "/dev", 0755, &dev);
 	if (r < 0)
 		return hk_fail(err, HK_INTERNAL, -r, "open /dev of the container");
 	r = make_defaults(s, dev, err);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/env.h"
 #include "oci/files.h"
 #include "oci/launch.h"
@@ -39,7 +40,7 @@ static int step_spawn(struct oci_job *j, struct hk_err *err)
 {
 	int r;
 
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+	if (!hk_is_broken(HK_DEFENCE_DUMPABLE) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "become non-dumpable");
 	if (j->c->seccomp.fd >= 0) {
 		r = oci_seccomp_cache_read(j->c->seccomp.fd, &j->bpf);
@@ -95,13 +96,14 @@ static const struct oci_row rows[] = {
 	{ OCI_STEP_SPAWN, step_spawn, NULL },
 	{ OCI_STEP_AFFINITY, oci_step_affinity, NULL },
 	{ OCI_STEP_CGROUP, oci_step_cgroup, NULL },
+	{ OCI_STEP_RDT, oci_step_rdt, NULL },
 	{ OCI_STEP_OOM_SCORE, oci_step_oom_score, NULL },
 	{ OCI_STEP_JOIN_NS, step_join, NULL },
 	{ OCI_STEP_FORK, step_fork, NULL },
 	{ OCI_STEP_SESSION, oci_step_session, NULL },
-	{ OCI_STEP_KEYRING, oci_step_keyring, NULL },
 	{ OCI_STEP_ROOTFS, step_root, NULL },
 	{ OCI_STEP_PROCFS, step_procfs, NULL },
+	{ OCI_STEP_KEYRING, oci_step_keyring, NULL }, /* its label goes by our own procfs, not the container's */
 	{ OCI_STEP_STDIO, oci_step_stdio, NULL },
 	{ OCI_STEP_SCHED, oci_step_sched, NULL },
 	{ OCI_STEP_LSM, oci_step_lsm, NULL },
@@ -165,7 +167,7 @@ static int fill(struct oci_job *j, const struct oci_exec_opts *o, struct hk_err 
 	j->init_pidfd = o->init_pidfd;
 	j->init_pid = o->init_pid;
 	j->nnp = p->has_no_new_privileges ? p->no_new_privileges : c->no_new_privs;
-	j->caps = p->has_capabilities ? p->caps : c->has_caps ? c->caps : NULL;
+	j->caps = p->has_capabilities ? p->caps : c->caps;
 	j->apparmor_profile = p->apparmor_profile ? p->apparmor_profile : c->apparmor_profile;
 	j->selinux_label = p->selinux_label ? p->selinux_label : c->selinux_label;
 	r = oci_lsm_check(j->apparmor_profile, j->selinux_label, err);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
@@ -34,6 +35,8 @@ static _Noreturn void run(const struct oci_hook *h, char *const *env, const char
 	(void)sigprocmask(SIG_SETMASK, &empty, NULL);
 	(void)signal(SIGPIPE, SIG_DFL);
 	(void)setpgid(0, 0);
+	/* It lies outside of the container's cgroup: nobody else would end it if we are killed. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	/* The shim keeps 0 to 2 open, so the pipes lie above and nothing is overwritten before its turn. */
 	if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
 		_exit(EXIT_CANNOT_EXEC);

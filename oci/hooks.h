@@ -29,8 +29,15 @@ struct oci_hook_job {
 	bool keeps_going; /* poststop: failures are dropped */
 };
 
+struct oci_process_state { /* runtime-spec "Container Process State", for a seccomp agent */
+	pid_t pid;
+	const char *metadata; /* may be NULL */
+	const struct oci_hook_state *state;
+};
+
 /* malloc'ed JSON text. */
 int oci_hook_state_json(const struct oci_hook_state *s, char **ret, size_t *ret_len);
+int oci_process_state_json(const struct oci_process_state *p, char **ret, size_t *ret_len);
 
 /* Runs them one after the other; fn runs once from the loop, after which the handle is gone. */
 typedef void oci_hook_fn(void *arg, const struct hk_err *err);

@@ -20,10 +20,14 @@
 #include "oci/base/fd.h"
 #include "oci/limits.h"
 #include "oci/namespaces.h"
+#include "oci/netdev.h"
+#include "oci/notify.h"
+#include "oci/unit.h"
 
 static const char *const state_names[LS_N_STATES] = {
 	[LS_COMPILING] = "compiling",
 	[LS_SETTING_UP] = "setting up",
+	[LS_SCOPE] = "waiting for systemd",
 	[LS_HOOKS] = "hooks",
 	[LS_CREATED] = "created",
 	[LS_STARTING] = "starting",
@@ -50,6 +54,8 @@ static int take_process(struct oci_launch *l, struct oci_launched *ret)
 		ret->pidfd = pidfd;
 	}
 	ret->console_fd = hk_take_fd(&l->console_fd);
+	hk_reaper_release(&l->hold_first);
+	hk_reaper_release(&l->hold_final);
 	return 0;
 }
 
@@ -141,7 +147,7 @@ static void init_runs(struct oci_launch *l)
 static void on_want_map(struct oci_launch *l, const struct oci_msg *m)
 {
 	struct hk_err err;
-	int r = oci_ns_write_maps(l->first_pid, l->c->spec, &err);
+	int r = oci_ns_settle_maps(l->first_pid, l->c->spec, &err);
 
 	(void)m;
 	if (r == 0) {
@@ -194,6 +200,39 @@ static void on_want_hooks(struct oci_launch *l, const struct oci_msg *m)
 		oci_launch_fail(l, &err);
 }
 
+static void on_want_scope(struct oci_launch *l, const struct oci_msg *m)
+{
+	(void)m;
+	oci_unit_begin(l);
+}
+
+static void on_net_devices(void *arg, const struct hk_err *err)
+{
+	struct oci_launch *l = arg;
+
+	l->helper = NULL;
+	if (err)
+		oci_launch_fail(l, err);
+	else if (oci_sync_send(l->sock, OCI_MSG_DONE, 0, -1) < 0)
+		oci_launch_fail_step(l, HK_INTERNAL, EPIPE, "the set-up process died");
+}
+
+static void on_want_net(struct oci_launch *l, const struct oci_msg *m)
+{
+	pid_t pid = l->first_pidfd >= 0 ? l->first_pid : l->page->final_pid;
+	struct hk_err err;
+
+	(void)m;
+	if (oci_netdev_run(l->c->engine, l->c->spec, pid, on_net_devices, l, &l->helper, &err) < 0)
+		oci_launch_fail(l, &err);
+}
+
+static void on_want_agent(struct oci_launch *l, const struct oci_msg *m)
+{
+	(void)m;
+	oci_notify_begin(l);
+}
+
 static void on_failed(struct oci_launch *l, const struct oci_msg *m)
 {
 	struct hk_err err;
@@ -224,14 +263,18 @@ typedef void on_msg_fn(struct oci_launch *l, const struct oci_msg *m);
 static on_msg_fn *const table[LS_N_STATES][OCI_N_MSGS] = { /* message 0 is EOF */
 	[LS_SETTING_UP] = {
 		[0] = on_eof,
+		[OCI_MSG_WANT_SCOPE] = on_want_scope,
 		[OCI_MSG_WANT_MAP] = on_want_map,
+		[OCI_MSG_WANT_NET] = on_want_net,
 		[OCI_MSG_WANT_HOOKS] = on_want_hooks,
+		[OCI_MSG_WANT_AGENT] = on_want_agent,
 		[OCI_MSG_CREATED] = on_created,
 		[OCI_MSG_FAILED] = on_failed,
 	},
+	[LS_SCOPE] = { [0] = on_eof, [OCI_MSG_FAILED] = on_failed },
 	[LS_HOOKS] = { [0] = on_eof, [OCI_MSG_FAILED] = on_failed },
 	[LS_CREATED] = { [0] = on_eof_created, [OCI_MSG_FAILED] = on_eof_created },
-	[LS_STARTING] = { [0] = on_eof, [OCI_MSG_FAILED] = on_failed },
+	[LS_STARTING] = { [0] = on_eof, [OCI_MSG_FAILED] = on_failed, [OCI_MSG_WANT_AGENT] = on_want_agent },
 };
 
 static bool take_console(struct oci_launch *l, const struct oci_msg *m, int *take_fd)
@@ -335,6 +378,8 @@ static int spawn(struct oci_launch *l, struct hk_err *err)
 	if (pid < 0)
 		return hk_fail(err, HK_INTERNAL, -pid, "clone the set-up process");
 	l->first_pid = pid;
+	hk_reaper_hold(l->c->engine->reaper, &l->hold_first, &l->first_pid);
+	hk_reaper_hold(l->c->engine->reaper, &l->hold_final, &l->page->final_pid);
 	r = hk_source_add(l->c->engine->loop, &l->src, l->sock, EPOLLIN);
 	if (r == 0 && j->needs_middle)
 		r = hk_child_watch(l->c->engine->reaper, &l->first, pid, &l->first_pidfd, oci_launch_first_exit, l);
@@ -359,7 +404,7 @@ static void on_compiled(void *arg, const struct hk_err *err)
 	char key[65];
 	int r;
 
-	l->compile = NULL;
+	l->helper = NULL;
 	if (err) {
 		oci_launch_fail(l, err);
 		return;
@@ -397,7 +442,7 @@ int oci_launch_begin(
 		c->init = l;
 	if (!l->is_exec && c->spec->seccomp.is_set && !j->bpf.insns) {
 		l->state = LS_COMPILING;
-		r = oci_seccomp_compile(c->engine, &c->spec->seccomp, on_compiled, l, &l->compile, err);
+		r = oci_seccomp_compile(c->engine, &c->spec->seccomp, on_compiled, l, &l->helper, err);
 	} else {
 		r = spawn(l, err);
 	}

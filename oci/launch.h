@@ -12,6 +12,7 @@
 #include "oci/base/err.h"
 #include "oci/base/list.h"
 #include "oci/base/loop.h"
+#include "oci/helper.h"
 #include "oci/hooks.h"
 #include "oci/oci.h"
 #include "oci/seccomp.h"
@@ -24,12 +25,15 @@ struct oci_container { /* heap; what an exec and the removal need of the spec, a
 	const struct oci_engine *engine;
 	char *id, *bundle;
 	struct oci_cgroup *cgroup;
+	struct oci_rdt *rdt;        /* NULL: linux.intelRdt is not set */
 	struct oci_spec *spec;      /* until the start is done; longer only for poststop hooks */
 	struct oci_launch *init;    /* from oci_create to the end of oci_start */
 	struct hk_list launches;    /* every launch under way, the init's included */
 	struct oci_removal *removal; /* while oci_remove runs */
+	struct oci_update *update;   /* while oci_update runs */
 	char *annotations;          /* key \0 value \0 ... \0 */
 	char *apparmor_profile, *selinux_label;
+	char *version, *listener_path, *listener_metadata; /* of linux.seccomp; path NULL = no SCMP_ACT_NOTIFY */
 	struct oci_seccomp_file seccomp; /* the verified, compiled filter; fd -1 = none */
 	uint64_t caps[OCI_N_CAP_SETS];
 	uint64_t ns_mask; /* CLONE_NEW* that differ from the shim's */
@@ -37,7 +41,8 @@ struct oci_container { /* heap; what an exec and the removal need of the spec, a
 	gid_t host_gid;
 	pid_t init_pid;
 	uint32_t personality;
-	bool has_personality, has_caps, no_new_privs, no_new_keyring, in_userns, has_private_pidns;
+	struct oci_memory_policy memory_policy; /* owns its nodes */
+	bool has_personality, no_new_privs, no_new_keyring, in_userns, has_private_pidns;
 };
 
 /* The child's whole knowledge; built before the clone, borrowed by the child until execve. */
@@ -67,6 +72,7 @@ struct oci_job {
 enum launch_state {
 	LS_COMPILING,  /* the seccomp profile, in a child of its own */
 	LS_SETTING_UP, /* the child works through its steps */
+	LS_SCOPE,      /* it waits for systemd to make its unit */
 	LS_HOOKS,      /* it waits for prestart and createRuntime hooks */
 	LS_CREATED,    /* it waits for oci_start; the process is the caller's by now */
 	LS_STARTING,   /* GO is sent, execve is near */
@@ -80,6 +86,7 @@ struct oci_launch {
 	struct hk_list node;
 	struct oci_container *c;
 	enum launch_state state;
+	bool is_unit_ours; /* systemd was asked for it, and did not say that it is another's */
 	bool is_exec, is_hooked; /* hooked: create reached its hooks, so a failure runs poststop */
 	struct oci_job *job;     /* NULL once the child has its copy */
 	struct oci_page *page;
@@ -89,11 +96,13 @@ struct oci_launch {
 	uint64_t fail_by_ns;     /* removal gives up */
 	uint32_t retry_ms;
 	struct hk_child first, final; /* watched only where we reap them: M always, I when the launch fails */
+	struct hk_hold hold_first, hold_final; /* until the final process is the caller's */
 	pid_t first_pid;
 	int first_pidfd; /* owned until watched or handed over */
 	int console_fd;  /* owned until handed over */
 	struct oci_hook_run *hooks;
-	struct oci_seccomp_compile *compile;
+	struct oci_helper *helper; /* compiles the filter; asks systemd; moves network devices */
+	struct oci_notify *notify;
 	oci_launch_fn *fn;
 	oci_done_fn *started;
 	void *arg;
@@ -116,10 +125,7 @@ int oci_launch_start(struct oci_launch *l, oci_done_fn *fn, void *arg, struct hk
 void oci_launch_fail(struct oci_launch *l, const struct hk_err *err);
 /* The same with the child's current step in the text. */
 void oci_launch_fail_step(struct oci_launch *l, enum hk_kind kind, int code, const char *what);
-/*
- * Closes the socket; frees the launch, at once or (end) when its middle process is reaped; tells oci_start's
- * caller and ends.
- */
+/* Closes the socket; frees it, at once or (end) when its middle process is reaped; tells oci_start's caller and ends. */
 void oci_launch_close(struct oci_launch *l);
 void oci_launch_free(struct oci_launch *l);
 void oci_launch_end(struct oci_launch *l);

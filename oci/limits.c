@@ -158,9 +158,8 @@ int oci_personality_apply(uint32_t value, struct hk_err *err)
 	return 0;
 }
 
-int oci_mempolicy_apply(const struct oci_spec *s, struct hk_err *err)
+int oci_mempolicy_apply(const struct oci_memory_policy *m, struct hk_err *err)
 {
-	const struct oci_memory_policy *m = &s->memory_policy;
 	unsigned long bits[MAX_NODES / BITS] = { 0 };
 	bool any = false;
 	int r;

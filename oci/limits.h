@@ -22,6 +22,6 @@ int oci_oom_score_apply(const struct oci_process *p, struct hk_err *err);
  */
 int oci_affinity_apply(const char *list, struct hk_err *err);
 int oci_personality_apply(uint32_t personality, struct hk_err *err);
-int oci_mempolicy_apply(const struct oci_spec *s, struct hk_err *err);
+int oci_mempolicy_apply(const struct oci_memory_policy *m, struct hk_err *err);
 /* "0-3,7" into a bitmap of n_bits; -EINVAL, -ERANGE. */
 int oci_parse_list(const char *list, unsigned long *bits, size_t n_bits);

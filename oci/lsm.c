@@ -9,13 +9,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
@@ -53,12 +56,31 @@ int oci_lsm_check(const char *apparmor_profile, const char *selinux_label, struc
 	return 0;
 }
 
+/*
+ * No mount on the way (CVE-2025-52881): where a user namespace allows no instance of our own, proc_fd may be one that
+ * has mounts below it.
+ */
+static int write_one(int proc_fd, const char *file, const char *value)
+{
+	struct open_how how = {
+		.flags = O_WRONLY | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS,
+	};
+	hk_autofd fd = (int)syscall(SYS_openat2, proc_fd, file, &how, sizeof(how));
+
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM)) /* filtered away */
+		return hk_write_file_at(proc_fd, file, value);
+	return fd < 0 ? -errno : hk_write_once(fd, value, strlen(value));
+}
+
 static int write_attr(int proc_fd, const char *const *files, const char *value)
 {
 	int r = -ENOENT;
 
+	if (hk_is_broken(HK_DEFENCE_OWN_PROCFS))
+		proc_fd = hk_naive_procfs();
 	for (; *files && r == -ENOENT; files++)
-		r = hk_write_file_at(proc_fd, *files, value);
+		r = write_one(proc_fd, *files, value);
 	return r;
 }
 
@@ -85,9 +107,9 @@ int oci_lsm_apply(int proc_fd, const char *apparmor_profile, const char *selinux
 	return 0;
 }
 
-int oci_keyring_join(const char *id, const char *selinux_label, struct hk_err *err)
+int oci_keyring_join(int proc_fd, const char *id, const char *selinux_label, struct hk_err *err)
 {
-	static const char keycreate[] = "/proc/thread-self/attr/keycreate";
+	static const char *const keycreate[] = { "thread-self/attr/keycreate", NULL };
 	/* Its user may search it: so an exec finds the container's keyring by name instead of making one more. */
 	enum { POSSESSOR_ALL = 0x3f000000, USER_VIEW_READ_SEARCH_LINK = 0x001b0000 };
 	char name[96];
@@ -95,7 +117,7 @@ int oci_keyring_join(const char *id, const char *selinux_label, struct hk_err *e
 	int r;
 
 	if (is_given(selinux_label)) {
-		r = hk_write_file_at(AT_FDCWD, keycreate, selinux_label);
+		r = write_attr(proc_fd, keycreate, selinux_label);
 		if (r < 0)
 			return hk_fail(err, HK_INTERNAL, -r, "label the session keyring \"%s\"", selinux_label);
 	}
@@ -106,6 +128,6 @@ int oci_keyring_join(const char *id, const char *selinux_label, struct hk_err *e
 	if (ring > 0)
 		(void)syscall(SYS_keyctl, KEYCTL_SETPERM, ring, POSSESSOR_ALL | USER_VIEW_READ_SEARCH_LINK);
 	if (is_given(selinux_label))
-		(void)hk_write_file_at(AT_FDCWD, keycreate, "\n");
+		(void)write_attr(proc_fd, keycreate, "\n");
 	return 0;
 }

@@ -12,6 +12,6 @@ int oci_lsm_check(const char *apparmor_profile, const char *selinux_label, struc
 int oci_lsm_apply(int proc_fd, const char *apparmor_profile, const char *selinux_label, struct hk_err *err);
 /*
  * A session keyring of its own, named after the container, so that it shares no keys with the host; labelled under
- * SELinux.
+ * SELinux, through proc_fd as above (-1 will do without a label).
  */
-int oci_keyring_join(const char *id, const char *selinux_label, struct hk_err *err);
+int oci_keyring_join(int proc_fd, const char *id, const char *selinux_label, struct hk_err *err);

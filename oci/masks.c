@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/files.h"
 #include "oci/mount_fs.h"
@@ -123,6 +124,12 @@ static int mask_one(const struct oci_setup *s, const char *path, struct cover *n
 		return -errno;
 	if (S_ISDIR(st.st_mode))
 		return mask_dir(s, dst, dir);
+	if (hk_is_broken(HK_DEFENCE_MASK_NULL)) {
+		hk_autofd fd = -1;
+
+		r = hk_naive_open(s->rootfs_fd, "/dev/null", O_PATH, false, &fd);
+		return r < 0 ? r : oci_tree_bind(s->proc_fd, fd, dst, false, NULL);
+	}
 	r = null->fd >= 0 ? cover_put(s, null, dst) : -ENOSYS;
 	return oci_mount_is_absent(r) || r == -EINVAL ? cover_file_classic(s, dst) : r;
 }

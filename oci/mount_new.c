@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/base/str.h"
 #include "oci/cgroup_mount.h"
@@ -183,7 +184,7 @@ static int attach_by_type(struct oci_setup *s, size_t i, int dst, bool existed, 
 int oci_mount_new_attach(struct oci_setup *s, size_t i, int *ret_tree_fd, struct hk_err *err)
 {
 	const struct oci_mount *m = &s->spec->mounts[i];
-	bool is_strict = is_type(m, "proc") || is_type(m, "sysfs");
+	bool is_strict = (is_type(m, "proc") || is_type(m, "sysfs")) && !hk_is_broken(HK_DEFENCE_PROC_REAL_DIR);
 	struct oci_fs_log log = { .text = "" };
 	hk_autofd dst = -1;
 	bool existed = false;

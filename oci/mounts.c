@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/base/str.h"
 #include "oci/files.h"
@@ -162,6 +163,8 @@ static int open_devnull(struct oci_setup *s, struct hk_err *err)
 		return hk_fail(err, HK_INTERNAL, errno, "stat the host's /dev/null");
 	if (!oci_is_devnull(&st)) /* CVE-2025-31133 */
 		return hk_fail(err, HK_INTERNAL, ENODEV, "the host's /dev/null is not the null device");
+	/* What the host may mount on its node later does not follow. Before 5.12 it cannot be said of a detached mount. */
+	(void)oci_tree_propagate(-1, fd, MS_PRIVATE);
 	if (s->devnull_fd >= 0)
 		hk_close(s->devnull_fd);
 	s->devnull_fd = hk_take_fd(&fd);
@@ -184,6 +187,10 @@ int oci_mounts_open_dest(const struct oci_setup *s, const char *dest, bool is_di
 {
 	int r = oci_path_open_in(s->rootfs_fd, dest, O_PATH, ret_fd);
 
+	if (r >= 0 && hk_is_broken(HK_DEFENCE_MOUNT_DEST))
+		(void)hk_naive_open(s->rootfs_fd, dest, O_PATH, false, ret_fd); /* as if the look before were good for ever */
+	if (r == -ENOENT && hk_is_broken(HK_DEFENCE_MKDIR_INSIDE))
+		return hk_naive_open(s->rootfs_fd, dest, O_PATH, true, ret_fd);
 	if (ret_existed)
 		*ret_existed = r >= 0;
 	if (r != -ENOENT)
@@ -273,6 +280,8 @@ static int attach_bind(struct oci_setup *s, size_t i, int *ret_tree, struct hk_e
 	r = oci_mount_guard_proc(s, i, dst, err);
 	if (r < 0)
 		return r;
+	if (hk_is_broken(HK_DEFENCE_BIND_SOURCE) && source_path(s, m, path) >= 0)
+		(void)oci_tree_clone(AT_FDCWD, path, AT_RECURSIVE, &src->tree_fd);
 	if (src->tree_fd >= 0) {
 		r = explain(oci_tree_attach(src->tree_fd, dst), src->tree_fd, dst);
 		if (r >= 0)

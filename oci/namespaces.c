@@ -36,6 +36,8 @@
 #define CLONE_INTO_CGROUP 0x200000000ULL
 #endif
 
+enum { MAP_FILE_MAX = 64 << 10 }; /* 340 lines of three numbers */
+
 static const struct {
 	int flag;
 	const char *name; /* runtime-spec */
@@ -249,22 +251,68 @@ static int write_offsets(int dirfd, const struct oci_spec *s, struct hk_err *err
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "write timens_offsets") : 0;
 }
 
-int oci_ns_write_maps(pid_t pid, const struct oci_spec *s, struct hk_err *err)
+static bool has_map(const struct oci_idmaps *maps, const struct oci_idmap *m)
+{
+	for (size_t i = 0; i < maps->n; i++)
+		if (maps->v[i].container_id == m->container_id && maps->v[i].host_id == m->host_id &&
+		    maps->v[i].size == m->size)
+			return true;
+	return false;
+}
+
+/*
+ * A namespace that is joined has its maps, and CRI sends them along: other ones would change who owns what the set-up
+ * makes. Opened by us, the file speaks of our own ids, however deep the namespace is.
+ */
+static int check_map(int dirfd, const char *file, const struct oci_idmaps *maps, struct hk_err *err)
+{
+	hk_autofree char *text = NULL;
+	size_t len, n = 0;
+	int r = hk_read_file_alloc(dirfd, file, MAP_FILE_MAX, &text, &len);
+
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "read %s of the user namespace", file);
+	for (const char *line = text; *line; n++) {
+		struct oci_idmap m;
+
+		if (sscanf(line, "%u %u %u", &m.container_id, &m.host_id, &m.size) != 3 || !has_map(maps, &m))
+			return hk_fail_text(err, HK_INVALID, EINVAL, "the user namespace has \"%.*s\" in its %s",
+			    (int)strcspn(line, "\n"), line, file);
+		line += strcspn(line, "\n");
+		line += *line == '\n';
+	}
+	if (n != maps->n)
+		return hk_fail_text(err, HK_INVALID, EINVAL, "the user namespace has %zu of these %zu mappings", n, maps->n);
+	return 0;
+}
+
+static int settle_maps(int dirfd, const struct oci_spec *s, struct hk_err *err)
+{
+	const struct oci_namespace *user = &s->ns[OCI_NS_USER];
+	int (*settle)(int, const char *, const struct oci_idmaps *, struct hk_err *) = user->path ? check_map : write_map;
+	int r;
+
+	if (!user->is_set || s->uid_mappings.n == 0)
+		return 0;
+	r = settle(dirfd, "uid_map", &s->uid_mappings, err);
+	if (r < 0)
+		return user->path ? hk_wrap(err, "linux.uidMappings: not those of %s", user->path) : r;
+	r = settle(dirfd, "gid_map", &s->gid_mappings, err);
+	return r < 0 && user->path ? hk_wrap(err, "linux.gidMappings: not those of %s", user->path) : r;
+}
+
+int oci_ns_settle_maps(pid_t pid, const struct oci_spec *s, struct hk_err *err)
 {
 	char path[32];
 	hk_autofd dirfd = -1;
-	int r = 0;
+	int r;
 
 	(void)hk_fmt(path, sizeof(path), "/proc/%d", pid);
 	/* The process is our own unreaped child: the number cannot have been given to another. */
 	dirfd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "open %s", path);
-	if (s->ns[OCI_NS_USER].is_set && !s->ns[OCI_NS_USER].path) {
-		r = write_map(dirfd, "uid_map", &s->uid_mappings, err);
-		if (r == 0)
-			r = write_map(dirfd, "gid_map", &s->gid_mappings, err);
-	}
+	r = settle_maps(dirfd, s, err);
 	return r < 0 ? r : write_offsets(dirfd, s, err);
 }
 

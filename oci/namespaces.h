@@ -40,8 +40,11 @@ int oci_ns_join_process(int pidfd, pid_t pid, uint64_t mask, struct hk_err *err)
 /* After a user namespace is made or joined: uid 0, gid 0, no groups. */
 int oci_ns_become_root(struct hk_err *err);
 
-/* In the shim: setgroups, uid_map, gid_map and timens_offsets of the waiting process, each by one write. */
-int oci_ns_write_maps(pid_t pid, const struct oci_spec *s, struct hk_err *err);
+/*
+ * In the shim: uid_map, gid_map and timens_offsets of the waiting process, each by one write. The maps of a user
+ * namespace that it joined are compared with the spec's, if that has some.
+ */
+int oci_ns_settle_maps(pid_t pid, const struct oci_spec *s, struct hk_err *err);
 
 /* lo up, in a new network namespace. */
 int oci_ns_loopback_up(struct hk_err *err);

@@ -26,6 +26,7 @@ struct oci_engine { /* shared by all containers of a process; filled by the call
 	struct hk_loop *loop;
 	struct hk_reaper *reaper;
 	const char *run_dir; /* root-only directory for the seccomp cache, such as /run/husk */
+	const char *resctrl; /* NULL: where it is mounted. A tree made for a test otherwise */
 };
 
 /* Task.Create's rootfs mounts; target is relative to the rootfs, NULL or "" = the rootfs itself. */
@@ -44,6 +45,8 @@ struct oci_create_opts {
 	int stdio[3];       /* borrowed; -1 = /dev/null. Ignored when terminal */
 	bool no_pivot, no_new_keyring; /* runc Options 1 and 2 */
 	const char *traceparent;       /* for hooks' environment, may be NULL */
+	/* Told before anything is made, with what oci_cleanup needs if we die from here on. May be NULL; arg is the callback's. */
+	void (*on_cgroup)(void *arg, const char *cgroup_path);
 };
 
 /* What a finished launch hands over. All fds become the callback's. */
@@ -89,6 +92,12 @@ uid_t oci_container_host_uid(const struct oci_container *c);
 gid_t oci_container_host_gid(const struct oci_container *c);
 /* NULL when config.json has none of that name. Valid until oci_container_free. */
 const char *oci_container_annotation(const struct oci_container *c, const char *key);
+
+/*
+ * Task.Update: files first, which may refuse, then systemd where the cgroup is a unit of its. 0: done, fn never runs; 1: fn will; one at a
+ * time. `r` is borrowed for the call.
+ */
+int oci_update(struct oci_container *c, const struct oci_resources *r, oci_done_fn *fn, void *arg, struct hk_err *err);
 
 /*
  * After the init is dead: runs poststop hooks, removes the cgroup (killing what is left in it, with retries). The callback runs when all is

@@ -13,6 +13,7 @@
 
 #include "oci/base/arena.h"
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/base/log.h"
 #include "oci/parse.h"
@@ -47,9 +48,15 @@ static int parse_console_size(const struct oci_dec *d, const struct oci_json *v,
 /* 2^32-1 means "do not change" to setresuid(2) and chown(2): the process would keep the runtime's own id. */
 static int parse_id(const struct oci_dec *d, const struct oci_json *v, void *dst)
 {
-	uint64_t id;
-	int r = oci_dec_u64_in(d, v, UINT32_MAX - 1, &id);
+	uint64_t id = 0;
+	int r;
 
+	/* Exact: "1000:x" or 2^32, cut short, would be another user, or root (CVE-2026-30892). */
+	if (hk_is_broken(HK_DEFENCE_STRICT_ID)) {
+		*(uint32_t *)dst = hk_naive_id(v->text, v->n);
+		return 0;
+	}
+	r = oci_dec_u64_in(d, v, UINT32_MAX - 1, &id);
 	if (r == 0)
 		*(uint32_t *)dst = (uint32_t)id;
 	return r;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "oci/creds.h"
@@ -27,7 +28,9 @@
 #include "oci/launch.h"
 #include "oci/limits.h"
 #include "oci/lsm.h"
+#include "oci/notify.h"
 #include "oci/path.h"
+#include "oci/rdt.h"
 
 enum {
 	EXIT_SETUP = 1,
@@ -87,6 +90,14 @@ int oci_step_cgroup(struct oci_job *j, struct hk_err *err)
 
 	if (!j->enters_cgroup)
 		return 0;
+	if (!j->is_exec && oci_cgroup_is_unit(j->c->cgroup)) {
+		r = oci_sync_send(j->s.sync_fd, OCI_MSG_WANT_SCOPE, 0, -1);
+		if (r == 0)
+			r = oci_sync_expect(j->s.sync_fd, OCI_MSG_DONE);
+		if (r < 0)
+			return hk_fail(err, HK_INTERNAL, -r, "wait for systemd");
+	}
+	/* A scope has us in it by now; a slice, or a hierarchy of v1 that systemd leaves alone, has not. */
 	r = oci_cgroup_enter(j->c->cgroup, j->init_pid, err);
 	if (r < 0)
 		return r;
@@ -96,6 +107,11 @@ int oci_step_cgroup(struct oci_job *j, struct hk_err *err)
 	return 0;
 }
 
+int oci_step_rdt(struct oci_job *j, struct hk_err *err)
+{
+	return j->c->rdt ? oci_rdt_enter(j->c->rdt, j->is_exec, err) : 0;
+}
+
 int oci_step_oom_score(struct oci_job *j, struct hk_err *err)
 {
 	return oci_oom_score_apply(j->process, err);
@@ -103,7 +119,7 @@ int oci_step_oom_score(struct oci_job *j, struct hk_err *err)
 
 int oci_step_keyring(struct oci_job *j, struct hk_err *err)
 {
-	return j->c->no_new_keyring ? 0 : oci_keyring_join(j->c->id, j->selinux_label, err);
+	return j->c->no_new_keyring ? 0 : oci_keyring_join(j->s.proc_fd, j->c->id, j->selinux_label, err);
 }
 
 /*
@@ -171,8 +187,8 @@ int oci_step_sched(struct oci_job *j, struct hk_err *err)
 		r = oci_sched_apply(p, err);
 	if (r == 0 && j->c->has_personality)
 		r = oci_personality_apply(j->c->personality, err);
-	if (r == 0 && !j->is_exec)
-		r = oci_mempolicy_apply(j->s.spec, err);
+	if (r == 0)
+		r = oci_mempolicy_apply(&j->c->memory_policy, err);
 	return r;
 }
 
@@ -194,11 +210,16 @@ int oci_step_rlimits(struct oci_job *j, struct hk_err *err)
 	return j->c->in_userns ? 0 : oci_rlimits_apply(0, j->process, &j->s.at, err);
 }
 
+static int load_filter(struct oci_job *j, struct hk_err *err)
+{
+	return j->c->listener_path ? oci_notify_load(j, err) : oci_bpf_load(&j->bpf, j->c->seccomp.flags, err);
+}
+
 int oci_step_seccomp_privileged(struct oci_job *j, struct hk_err *err)
 {
 	if (j->nnp || !j->bpf.insns)
 		return 0;
-	return oci_bpf_load(&j->bpf, j->c->seccomp.flags, err);
+	return load_filter(j, err);
 }
 
 int oci_step_env(struct oci_job *j, struct hk_err *err)
@@ -232,7 +253,7 @@ int oci_step_creds(struct oci_job *j, struct hk_err *err)
 	 */
 	if (r == 0 && !j->is_exec && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "set the parent-death signal");
-	if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+	if (r == 0 && !hk_is_broken(HK_DEFENCE_DUMPABLE) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "stay non-dumpable");
 	return r;
 }
@@ -259,7 +280,7 @@ int oci_step_cwd(struct oci_job *j, struct hk_err *err)
 	n = syscall(SYS_getcwd, buf, sizeof(buf));
 	if (n < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "getcwd in process.cwd %s", j->process->cwd);
-	if (n < 2 || buf[0] != '/')
+	if ((n < 2 || buf[0] != '/') && !hk_is_broken(HK_DEFENCE_CWD_INSIDE))
 		return hk_fail_text(
 		    err, HK_INVALID, EPERM, "process.cwd %s is outside of the container's root", j->process->cwd);
 	return 0;
@@ -286,13 +307,13 @@ int oci_step_exec(struct oci_job *j, struct hk_err *err)
 	 * 0, 1 and 2 are all that crosses execve, ever (CVE-2024-21626): sockets, dirfds and the seccomp file end
 	 * here.
 	 */
-	r = hk_cloexec_from(STDERR_FILENO + 1);
+	r = hk_is_broken(HK_DEFENCE_CLOSE_FDS) ? 0 : hk_cloexec_from(STDERR_FILENO + 1);
 	if (r < 0)
 		return hk_fail(err, HK_INTERNAL, -r, "mark fds close-on-exec");
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	if (j->nnp && j->bpf.insns) {
 		j->page->step = OCI_STEP_SECCOMP;
-		r = oci_bpf_load(&j->bpf, j->c->seccomp.flags, err);
+		r = load_filter(j, err);
 		if (r < 0)
 			return r;
 	}

@@ -26,6 +26,7 @@ _Noreturn void oci_rows_fail(struct oci_job *j, const struct hk_err *err);
 int oci_step_session(struct oci_job *j, struct hk_err *err);
 int oci_step_affinity(struct oci_job *j, struct hk_err *err);
 int oci_step_cgroup(struct oci_job *j, struct hk_err *err);
+int oci_step_rdt(struct oci_job *j, struct hk_err *err);
 int oci_step_oom_score(struct oci_job *j, struct hk_err *err);
 int oci_step_keyring(struct oci_job *j, struct hk_err *err);
 int oci_step_stdio(struct oci_job *j, struct hk_err *err);

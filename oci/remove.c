@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,11 @@
 
 #include "oci/base/auto.h"
 #include "oci/base/fd.h"
+#include "oci/base/log.h"
 #include "oci/base/str.h"
+#include "oci/cgroup_systemd.h"
 #include "oci/launch.h"
+#include "oci/rdt.h"
 
 enum { RETRY_MAX_MS = 100, MOUNTINFO_LIMIT = 16 << 20, NS_PER_MS = 1000000 };
 
@@ -27,6 +31,7 @@ struct oci_removal {
 	void *arg;
 	struct hk_timer timer;
 	struct oci_hook_run *hooks;
+	struct oci_helper *helper; /* asks systemd */
 	uint64_t until_ns;
 	uint32_t retry_ms;
 };
@@ -71,6 +76,31 @@ static void on_poststop(void *arg, const struct hk_err *err)
 	finish(r, NULL);
 }
 
+static void run_poststop(struct oci_removal *r)
+{
+	oci_rdt_remove(r->c->rdt);
+	if (oci_container_poststop(r->c, on_poststop, r, &r->hooks) < 0)
+		finish(r, NULL);
+}
+
+/* Of a unit without processes and cgroup nothing is left but its name, which systemd itself drops sooner or later. */
+static void unit_failed(struct oci_removal *r, const struct hk_err *err)
+{
+	log_warn("the systemd unit of a removed container", LOG_STR("id", r->c->id), LOG_STR("err", err->text));
+	run_poststop(r);
+}
+
+static void on_unit_stopped(void *arg, const struct hk_err *err)
+{
+	struct oci_removal *r = arg;
+
+	r->helper = NULL;
+	if (err)
+		unit_failed(r, err);
+	else
+		run_poststop(r);
+}
+
 static void on_tick(void *owner)
 {
 	struct oci_removal *r = owner;
@@ -88,8 +118,10 @@ static void on_tick(void *owner)
 		finish(r, &err);
 		return;
 	}
-	if (oci_container_poststop(r->c, on_poststop, r, &r->hooks) < 0)
-		finish(r, NULL);
+	if (!oci_cgroup_is_unit(r->c->cgroup))
+		run_poststop(r);
+	else if (oci_unit_stop(r->c->engine, r->c->cgroup, on_unit_stopped, r, &r->helper, &err) < 0)
+		unit_failed(r, &err);
 }
 
 int oci_remove(struct oci_container *c, oci_done_fn *fn, void *arg, struct hk_err *err)
@@ -116,6 +148,7 @@ void oci_removal_abort(struct oci_removal *r)
 	hk_timer_cancel(&r->timer);
 	if (r->hooks)
 		oci_hooks_abort(r->hooks);
+	oci_helper_abort(r->helper);
 	r->c->removal = NULL;
 	free(r);
 }
@@ -196,11 +229,21 @@ static int unmount_below(const char *dir, struct hk_err *err)
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "unmount below %s", real) : 0;
 }
 
+static uint32_t left_ms(uint64_t until_ns)
+{
+	enum { LEAST_MS = 500 };
+	uint64_t now = hk_now_ns(), left = now < until_ns ? (until_ns - now) / NS_PER_MS : 0;
+
+	return left < LEAST_MS ? LEAST_MS : (uint32_t)left;
+}
+
 int oci_cleanup(const char *cgroup_path, const char *id, const char *rootfs, int timeout_ms, struct hk_err *err)
 {
 	struct oci_cgroup *cg = NULL;
 	uint64_t until = hk_now_ns() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * NS_PER_MS;
 	long wait_ms = 1;
+	char resctrl[PATH_MAX];
+	struct oci_rdt_fs rdt;
 	int r = oci_cgroup_open(cgroup_path, id, &cg, err);
 
 	if (r == 0) {
@@ -212,8 +255,12 @@ int oci_cleanup(const char *cgroup_path, const char *id, const char *rootfs, int
 		}
 		if (r == -EBUSY)
 			r = hk_fail(err, HK_DEADLINE, EBUSY, "remove cgroup %s", oci_cgroup_path(cg));
+		else if (r == 0) /* best effort: without cgroup and processes a unit ends by itself */
+			(void)oci_unit_stop_path(oci_cgroup_path(cg), left_ms(until), NULL);
 		oci_cgroup_free(cg);
 	}
+	if (oci_rdt_find(resctrl, sizeof(resctrl), &rdt) == 0)
+		oci_rdt_cleanup(&rdt, id);
 	if (rootfs && *rootfs) {
 		int r2 = unmount_below(rootfs, r < 0 ? NULL : err);
 

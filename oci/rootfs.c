@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
@@ -92,6 +93,7 @@ static int move_to(int tree_fd, const char *path)
 int oci_rootfs_attach(struct oci_setup *s, struct hk_err *err)
 {
 	int r = move_to(s->rootfs_fd, s->rootfs);
+	bool is_deep;
 
 	/*
 	 * Root of a user namespace may not be let into the bundle's directories; any other place will do, / is
@@ -101,9 +103,14 @@ int oci_rootfs_attach(struct oci_setup *s, struct hk_err *err)
 		r = move_to(s->rootfs_fd, "/");
 	if (oci_mount_is_absent(r) || r == -EINVAL || r == -ELOOP)
 		r = attach_classic(s);
-	/* The parent needs nothing: it has been no member of a peer group since oci_rootfs_prepare. */
-	if (r >= 0 && s->spec->rootfs_propagation == OCI_PROP_PRIVATE)
-		r = oci_tree_propagate(-1, s->rootfs_fd, MS_PRIVATE | (s->spec->rootfs_propagation_recursive ? MS_REC : 0UL));
+	/*
+	 * The root itself follows nothing that happens below root.path on the host, whatever rootfsPropagation says (as
+	 * runc's does); what is mounted below it there stays a slave. The parent needs nothing: it has been no member
+	 * of a peer group since oci_rootfs_prepare.
+	 */
+	is_deep = s->spec->rootfs_propagation == OCI_PROP_PRIVATE && s->spec->rootfs_propagation_recursive;
+	if (r >= 0)
+		r = oci_tree_propagate(-1, s->rootfs_fd, MS_PRIVATE | (is_deep ? MS_REC : 0UL));
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "attach rootfs %s", s->rootfs) : 0;
 }
 
@@ -113,7 +120,7 @@ int oci_rootfs_make_cwd(struct oci_setup *s, struct hk_err *err)
 	hk_autofd fd = -1;
 	int r;
 
-	if (!s->spec->has_process || !cwd || hk_streq(cwd, "/"))
+	if (!s->spec->has_process || !cwd || hk_streq(cwd, "/") || hk_is_broken(HK_DEFENCE_CWD_INSIDE))
 		return 0;
 	/* No magic links: a cwd of /proc/self/fd/N is a way out (CVE-2024-21626). */
 	r = oci_path_mkdir_in(s->rootfs_fd, cwd, 0755, &fd);

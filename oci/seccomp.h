@@ -4,13 +4,13 @@
  * Private to oci/.
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct hk_err;
-struct oci_engine;
+#include "oci/helper.h"
+
 struct oci_seccomp;
-struct oci_seccomp_compile;
 struct sock_filter;
 
 enum { OCI_BPF_MAX = 4096, OCI_SECCOMP_TIMEOUT_MS = 30000 }; /* BPF_MAXINSNS */
@@ -26,7 +26,9 @@ struct oci_seccomp_file {
 
 /* SECCOMP_FILTER_FLAG_* of the spec; SPEC_ALLOW when it says nothing. */
 uint32_t oci_seccomp_flags(const struct oci_seccomp *s);
-/* What this build cannot do: HK_UNSUPPORTED. */
+/* An action of the profile asks an agent: the filter is loaded with a listener (oci/notify.h). */
+bool oci_seccomp_has_notify(const struct oci_seccomp *s);
+/* The rules between its members. */
 int oci_seccomp_check(const struct oci_seccomp *s, struct hk_err *err);
 
 /* ---- seccomp_cache.c ---- */
@@ -46,12 +48,12 @@ int oci_seccomp_cache_read(int fd, struct oci_bpf *ret);
 int oci_seccomp_build(const struct oci_seccomp *s, struct oci_bpf *ret, struct hk_err *err);
 /* ---- seccomp_load.c ---- */
 int oci_bpf_load(const struct oci_bpf *bpf, uint32_t flags, struct hk_err *err);
+/* The same with a listener: *ret_fd is close-on-exec and the caller's. Nothing is called behind seccomp(2). */
+int oci_bpf_load_listener(const struct oci_bpf *bpf, uint32_t flags, int *ret_fd, struct hk_err *err);
 
 /*
  * Compiles into the cache in a child; fn runs once from the loop, after which the handle is gone. The spec is
  * borrowed for the call.
  */
-typedef void oci_seccomp_fn(void *arg, const struct hk_err *err);
-int oci_seccomp_compile(const struct oci_engine *e, const struct oci_seccomp *s, oci_seccomp_fn *fn, void *arg,
-    struct oci_seccomp_compile **ret, struct hk_err *err);
-void oci_seccomp_compile_abort(struct oci_seccomp_compile *c);
+int oci_seccomp_compile(const struct oci_engine *e, const struct oci_seccomp *s, oci_helper_fn *fn, void *arg,
+    struct oci_helper **ret, struct hk_err *err);

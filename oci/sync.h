@@ -7,16 +7,20 @@
  * there itself (CLONE_PARENT_SETTID) so that no death of the middle process can lose it. Who says what, and who waits:
  *
  *   message     step          from  waits         what travels
- *   WANT_MAP    USERNS        M     M for DONE    -                  S writes uid_map, gid_map, timens_offsets of M
- *   FDS         STDIO,SECCOMP I     nobody        one fd; value: enum oci_fds_what
+ *   WANT_SCOPE  CGROUP        M, I  M, I for DONE -                  only with the systemd driver: S has the unit made around the sender
+ *   WANT_MAP    USERNS        M     M for DONE    -                  S writes or compares uid_map, gid_map, timens_offsets of M
+ *   FDS         STDIO         I     nobody        one fd; value: enum oci_fds_what
+ *   WANT_NET    NETWORK       I     I for DONE    -                  only when linux.netDevices has any
+ *   WANT_AGENT  SECCOMP,EXEC  I     I for DONE    -                  only with SCMP_ACT_NOTIFY; then by the page (oci/notify.c)
  *   WANT_HOOKS  HOOKS         I     I for DONE    -                  only when prestart or createRuntime hooks exist
  *   CREATED     GATE          I     I for GO      -                  create only: all is done but execve
  *   FAILED      any           M, I  nobody        kind, value = errno, index, text; the sender exits
- *   DONE        -             S     -             -                  answers WANT_MAP and WANT_HOOKS
+ *   DONE        -             S     -             -                  answers every WANT_*
  *   GO          -             S     -             -                  Task.Start
  *   EOF                       M, I                success if and only if the page says EXEC; else "died in step ..."
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -27,13 +31,14 @@ struct hk_err;
 	X(SPAWN, "start of the set-up process")             \
 	X(AFFINITY, "initial CPU affinity")                 \
 	X(CGROUP, "enter cgroup")                           \
+	X(RDT, "enter resctrl groups")                      \
 	X(OOM_SCORE, "oom_score_adj")                       \
 	X(JOIN_NS, "join namespaces")                       \
 	X(USERNS, "enter user namespace")                   \
 	X(FORK, "clone the final process")                  \
 	X(SESSION, "new session")                           \
 	X(KEYRING, "session keyring")                       \
-	X(NETWORK, "loopback")                              \
+	X(NETWORK, "network devices")                       \
 	X(HOSTNAME, "hostname")                             \
 	X(ROOTFS_PREPARE, "prepare rootfs")                 \
 	X(MOUNTS_PREPARE, "prepare mounts")                 \
@@ -67,16 +72,19 @@ enum oci_step { OCI_STEPS(OCI_STEP_ENUM) OCI_N_STEPS };
 #undef OCI_STEP_ENUM
 
 enum oci_msg_type {
-	OCI_MSG_WANT_MAP = 1,
+	OCI_MSG_WANT_SCOPE = 1,
+	OCI_MSG_WANT_MAP,
 	OCI_MSG_FDS,
+	OCI_MSG_WANT_NET,
 	OCI_MSG_WANT_HOOKS,
+	OCI_MSG_WANT_AGENT,
 	OCI_MSG_CREATED,
 	OCI_MSG_FAILED,
 	OCI_MSG_DONE,
 	OCI_MSG_GO,
 	OCI_N_MSGS
 };
-enum oci_fds_what { OCI_FDS_CONSOLE, OCI_FDS_SECCOMP };
+enum oci_fds_what { OCI_FDS_CONSOLE };
 enum { OCI_MSG_VERSION = 1, OCI_MSG_SIZE = 1024 };
 
 struct oci_msg { /* always exactly OCI_MSG_SIZE bytes */
@@ -90,6 +98,8 @@ struct oci_page { /* MAP_SHARED; written by the child, read by the shim */
 	volatile uint16_t step;
 	volatile int32_t index;
 	volatile pid_t final_pid; /* in the shim's pid namespace; 0 until the middle process has cloned it */
+	int32_t listener;         /* the seccomp listener's number in the child; 0 until it is there. Atomic, as the next */
+	bool is_listener_sent;    /* the shim's answer */
 };
 
 const char *oci_step_name(unsigned step);

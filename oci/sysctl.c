@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
@@ -114,7 +115,7 @@ static int write_one(const struct oci_setup *s, const struct oci_kv *kv, struct 
 	if (!is_allowed(s->spec, path))
 		return hk_fail_text(err, HK_INVALID, EPERM,
 		    "sysctl \"%s\" is not in a separate kernel namespace of the container", kv->key);
-	r = open_sysctl(s->proc_fd, path);
+	r = open_sysctl(hk_is_broken(HK_DEFENCE_OWN_PROCFS) ? hk_naive_procfs() : s->proc_fd, path);
 	if (r < 0)
 		return hk_fail(err, HK_INTERNAL, -r, "open sysctl %s", kv->key);
 	fd = r;

@@ -12,7 +12,10 @@
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/cgroup_systemd.h"
 #include "oci/launch.h"
+#include "oci/notify.h"
+#include "oci/rdt.h"
 
 enum { RETRY_MAX_MS = 100 };
 
@@ -32,6 +35,8 @@ void oci_launch_close(struct oci_launch *l)
 {
 	hk_source_del(l->c->engine->loop, &l->src);
 	l->sock = hk_close(l->sock);
+	oci_notify_abort(l->notify);
+	l->notify = NULL;
 }
 
 void oci_launch_free(struct oci_launch *l)
@@ -40,10 +45,11 @@ void oci_launch_free(struct oci_launch *l)
 	oci_launch_close(l);
 	if (l->hooks)
 		oci_hooks_abort(l->hooks);
-	if (l->compile)
-		oci_seccomp_compile_abort(l->compile);
+	oci_helper_abort(l->helper);
 	hk_child_done(&l->first);
 	hk_child_done(&l->final);
+	hk_reaper_release(&l->hold_first);
+	hk_reaper_release(&l->hold_final);
 	(void)hk_close(l->first_pidfd);
 	(void)hk_close(l->console_fd);
 	oci_job_free(l->job);
@@ -111,12 +117,31 @@ static void run_poststop(struct oci_launch *l)
 		failed_for_good(l);
 }
 
+static void on_unit_stopped(void *arg, const struct hk_err *err)
+{
+	struct oci_launch *l = arg;
+
+	(void)err; /* its cgroup is gone: systemd ends it by itself */
+	l->helper = NULL;
+	run_poststop(l);
+}
+
+static void cgroup_removed(struct oci_launch *l)
+{
+	if (!l->is_unit_ours || oci_unit_stop(l->c->engine, l->c->cgroup, on_unit_stopped, l, &l->helper, NULL) < 0)
+		run_poststop(l);
+}
+
 static void remove_cgroup(struct oci_launch *l)
 {
-	int r = l->is_exec || !l->c->cgroup ? 0 : oci_cgroup_remove(l->c->cgroup, NULL);
+	/* Of a unit that was not made, or is another's, nothing may be removed. */
+	bool is_ours = !l->is_exec && l->c->cgroup && (l->is_unit_ours || !oci_cgroup_is_unit(l->c->cgroup));
+	int r = is_ours ? oci_cgroup_remove(l->c->cgroup, NULL) : 0;
 
 	if (r != -EBUSY || hk_now_ns() >= l->fail_by_ns) {
-		run_poststop(l);
+		if (!l->is_exec)
+			oci_rdt_remove(l->c->rdt);
+		cgroup_removed(l);
 		return;
 	}
 	(void)oci_cgroup_signal_all(l->c->cgroup, SIGKILL, NULL);
@@ -171,8 +196,8 @@ static bool fail_late(struct oci_launch *l, const struct hk_err *err)
 	switch (l->state) {
 	case LS_STARTING:
 	case LS_POSTSTART:
-		/* It may be half way through its last steps or its hooks. */
-		if (err->kind == HK_DEADLINE || l->state == LS_POSTSTART)
+		/* It may be half way through its last steps or its hooks, or have a filter that nobody listens to. */
+		if (err->kind == HK_DEADLINE || l->state == LS_POSTSTART || l->notify)
 			(void)oci_cgroup_signal_all(l->c->cgroup, SIGKILL, NULL);
 		oci_launch_started(l, err);
 		return true;
@@ -184,6 +209,7 @@ static bool fail_late(struct oci_launch *l, const struct hk_err *err)
 		return true;
 	case LS_COMPILING:
 	case LS_SETTING_UP:
+	case LS_SCOPE:
 	case LS_HOOKS:
 	case LS_N_STATES:
 		break;
@@ -204,6 +230,8 @@ void oci_launch_fail(struct oci_launch *l, const struct hk_err *err)
 		oci_hooks_abort(l->hooks);
 		l->hooks = NULL;
 	}
+	oci_helper_abort(l->helper);
+	l->helper = NULL;
 	if (l->first_pidfd >= 0) { /* not watched so far */
 		oci_pidfd_kill(l->first_pidfd);
 		(void)hk_child_watch(
@@ -238,7 +266,7 @@ void oci_launch_abort(struct oci_launch *l)
 	pid_t pid = l->page ? l->page->final_pid : 0;
 	int pidfd;
 
-	if (l->state == LS_SETTING_UP || l->state == LS_HOOKS || l->state == LS_FAILING) {
+	if (l->state == LS_SETTING_UP || l->state == LS_SCOPE || l->state == LS_HOOKS || l->state == LS_FAILING) {
 		if (l->first_pidfd >= 0)
 			oci_pidfd_kill(l->first_pidfd);
 		(void)hk_child_kill(&l->first, SIGKILL);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "oci/files.h"
@@ -126,7 +127,7 @@ static int open_console_point(int rootfd, int *ret_fd)
 int oci_console_create(struct oci_setup *s, struct hk_err *err)
 {
 	const struct oci_process *p = &s->spec->process;
-	hk_autofd master = -1, slave = -1, dst = -1;
+	hk_autofd master = -1, slave = -1, dst = -1, src = -1;
 	int r;
 
 	if (!s->terminal)
@@ -147,8 +148,10 @@ int oci_console_create(struct oci_setup *s, struct hk_err *err)
 	if (p->uid != 0 && fchown(slave, p->uid, (gid_t)-1) < 0 && errno != EINVAL)
 		return hk_fail(err, HK_INTERNAL, errno, "give the terminal to user %u", p->uid);
 	r = open_console_point(s->rootfs_fd, &dst);
+	if (r >= 0 && hk_is_broken(HK_DEFENCE_CONSOLE_PEER))
+		r = hk_naive_pts(s->rootfs_fd, master, &src);
 	if (r >= 0)
-		r = oci_tree_bind(-1, slave, dst, false, NULL);
+		r = oci_tree_bind(-1, src >= 0 ? src : slave, dst, false, NULL);
 	if (r < 0)
 		return hk_fail(err, HK_INTERNAL, -r, "mount the terminal on /dev/console");
 	s->console_master = hk_take_fd(&master);

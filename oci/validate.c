@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/validate.c — the spec as a whole: version, root, process, RDT, seccomp, and what this engine does not do.
+ * oci/validate.c — the spec as a whole: version, root, process, RDT, seccomp.
  * In: a parsed spec; out: 0, and from then on the spec is const, or the first rule that is broken.
  */
 #include "oci/validate.h"
@@ -8,12 +8,12 @@
 #include <errno.h>
 #include <limits.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "oci/base/err.h"
 #include "oci/base/str.h"
+#include "oci/seccomp.h"
 #include "oci/spec.h"
 
 #ifndef SCHED_DEADLINE
@@ -92,34 +92,30 @@ int oci_process_validate(const struct oci_process *p, struct hk_err *err)
 
 /* ---- linux ---- */
 
+/* One line each; what is in it the kernel judges. */
+static int check_schemata(const struct oci_intel_rdt *rdt, struct hk_err *err)
+{
+	if (rdt->l3_cache_schema && strchr(rdt->l3_cache_schema, '\n'))
+		return fail(err, "linux.intelRdt.l3CacheSchema: more than one line");
+	if (rdt->mem_bw_schema && (strchr(rdt->mem_bw_schema, '\n') || !hk_has_prefix(rdt->mem_bw_schema, "MB:")))
+		return fail(err, "linux.intelRdt.memBwSchema: not one line that begins with \"MB:\"");
+	for (size_t i = 0; i < rdt->schemata.n; i++)
+		if (strchr(rdt->schemata.v[i], '\n'))
+			return hk_fail_text(err, HK_INVALID, EINVAL, "linux.intelRdt.schemata[%zu]: more than one line", i);
+	return 0;
+}
+
 /* config-linux.md "IntelRdt": a directory of resctrl's root; "/" alone is that root. */
 static int check_rdt(const struct oci_intel_rdt *rdt, struct hk_err *err)
 {
 	const char *id = rdt->clos_id;
 
 	if (!id || strcmp(id, "/") == 0)
-		return 0;
+		return check_schemata(rdt, err);
 	if (strcmp(id, ".") == 0 || strcmp(id, "..") == 0 || strpbrk(id, "/\n") || strlen(id) > NAME_MAX)
 		return hk_fail_text(
 		    err, HK_INVALID, EINVAL, "linux.intelRdt.closID: \"%.100s\" is not a directory's name", id);
-	return 0;
-}
-
-static int check_seccomp(const struct oci_seccomp *s, struct hk_err *err)
-{
-	bool is_notify = s->default_action == SCMP_ACT_NOTIFY;
-
-	if (!s->is_set)
-		return 0;
-	for (size_t i = 0; i < s->n_rules; i++)
-		is_notify = is_notify || s->rules[i].action == SCMP_ACT_NOTIFY;
-	if (is_notify && !s->listener_path)
-		return fail(err, "linux.seccomp.listenerPath: missing, and SCMP_ACT_NOTIFY is used");
-	if (s->listener_metadata && !s->listener_path)
-		return fail(err, "linux.seccomp.listenerMetadata: needs listenerPath");
-	if (s->listener_path && s->listener_path[0] != '/')
-		return fail(err, "linux.seccomp.listenerPath: not an absolute path");
-	return 0;
+	return check_schemata(rdt, err);
 }
 
 /* The cgroup's path is joined to the hierarchy's root; ".." would leave it. */
@@ -131,16 +127,6 @@ static int check_cgroups_path(const struct oci_spec *s, struct hk_err *err)
 			return hk_fail_text(
 			    err, HK_INVALID, EINVAL, "linux.cgroupsPath: \"%.200s\" contains \"..\"", s->cgroups_path);
 	}
-	return 0;
-}
-
-/* Better refused than silently left out: the features document says the same. */
-static int check_supported(const struct oci_spec *s, struct hk_err *err)
-{
-	if (s->intel_rdt.is_set)
-		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP, "linux.intelRdt: not supported");
-	if (s->n_net_devices > 0)
-		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP, "linux.netDevices: not supported");
 	return 0;
 }
 
@@ -161,8 +147,8 @@ int oci_spec_validate(const struct oci_spec *s, struct hk_err *err)
 	if (r == 0)
 		r = check_rdt(&s->intel_rdt, err);
 	if (r == 0)
-		r = check_seccomp(&s->seccomp, err);
+		r = oci_seccomp_check(&s->seccomp, err);
 	if (r == 0)
 		r = check_cgroups_path(s, err);
-	return r < 0 ? r : check_supported(s, err);
+	return r;
 }

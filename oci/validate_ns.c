@@ -13,7 +13,10 @@
 #include "oci/parse.h"
 #include "oci/validate.h"
 
-enum { MAX_MAPS = 340 }; /* user_namespaces(7), since Linux 4.15 */
+enum {
+	MAX_MAPS = 340,        /* user_namespaces(7), since Linux 4.15 */
+	MAX_NET_DEVICES = 256, /* our own: they are compared each with each, in the loop that must not block */
+};
 
 static int fail(struct hk_err *err, const char *text)
 {
@@ -135,10 +138,19 @@ static int check_net_devices(const struct oci_spec *s, struct hk_err *err)
 		return 0;
 	if (!ns->is_set || (ns->path && is_host_net(ns->path)))
 		return fail(err, "linux.netDevices: needs a network namespace that is not the host's");
+	if (s->n_net_devices > MAX_NET_DEVICES)
+		return hk_fail_text(err, HK_INVALID, E2BIG, "linux.netDevices: %zu devices, at most %d are taken",
+		    s->n_net_devices, MAX_NET_DEVICES);
 	for (size_t i = 0; i < s->n_net_devices; i++) {
 		const struct oci_net_device *a = &s->net_devices[i];
+		const char *percent = a->name ? strchr(a->name, '%') : NULL;
 
-		for (size_t j = 0; j < i; j++) {
+		/* One "%d" makes it a template, of which the kernel makes a free name. */
+		if (percent && (percent[1] != 'd' || strchr(percent + 1, '%')))
+			return hk_fail_text(err, HK_INVALID, EINVAL,
+			    "linux.netDevices[\"%s\"].name: \"%s\" is not a name nor a template with one %%d",
+			    a->host_name, a->name);
+		for (size_t j = 0; j < i && !percent; j++) {
 			const struct oci_net_device *b = &s->net_devices[j];
 
 			if (strcmp(a->name ? a->name : a->host_name, b->name ? b->name : b->host_name) == 0)

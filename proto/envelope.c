@@ -33,12 +33,65 @@ static void bounded_free(void *data, void *p)
 	free(p);
 }
 
+/* A varint at bytes + *at; false at its end. Only the low 64 bits count. */
+static bool read_varint(const uint8_t *bytes, size_t len, size_t *at, uint64_t *ret)
+{
+	uint64_t n = 0;
+
+	for (unsigned int shift = 0; *at < len && shift < 70; shift += 7) {
+		uint8_t b = bytes[(*at)++];
+
+		if (shift < 64)
+			n |= (uint64_t)(b & 0x7f) << shift;
+		if (b < 0x80) {
+			*ret = n;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * A string comes out of protobuf-c as a C string, so one with a NUL byte would be read as another, shorter one: the id
+ * "a\0b" as that of container "a". True when every string of the message, at any depth, is whole.
+ */
+static bool is_text_whole(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len)
+{
+	static const size_t fixed_size[8] = { [1] = 8, [5] = 4 };
+	const ProtobufCFieldDescriptor *f;
+	uint64_t tag, n;
+
+	for (size_t at = 0; at < len;) {
+		if (!read_varint(bytes, len, &at, &tag))
+			return false;
+		n = fixed_size[tag & 7];
+		if (n == 0 && !read_varint(bytes, len, &at, &n)) /* the value itself, or the length of what follows */
+			return false;
+		if ((tag & 7) == 0)
+			continue;
+		if (n > len - at)
+			return false;
+		f = (tag & 7) == 2 ? protobuf_c_message_descriptor_get_field(type, (unsigned int)(tag >> 3)) : NULL;
+		if (f && f->type == PROTOBUF_C_TYPE_STRING && memchr(bytes + at, '\0', n))
+			return false;
+		if (f && f->type == PROTOBUF_C_TYPE_MESSAGE && !is_text_whole(f->descriptor, bytes + at, n))
+			return false;
+		at += n;
+	}
+	return true;
+}
+
 ProtobufCMessage *ttrpc_unpack(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len)
 {
 	size_t left = UNPACK_LIMIT_BYTES;
 	ProtobufCAllocator allocator = { .alloc = bounded_alloc, .free = bounded_free, .allocator_data = &left };
+	ProtobufCMessage *msg = protobuf_c_message_unpack(type, &allocator, len, bytes);
 
-	return protobuf_c_message_unpack(type, &allocator, len, bytes);
+	if (msg && !is_text_whole(type, bytes, len)) {
+		protobuf_c_message_free_unpacked(msg, NULL);
+		return NULL;
+	}
+	return msg;
 }
 
 int ttrpc_pack(const ProtobufCMessage *msg, uint8_t **ret, size_t *ret_len)

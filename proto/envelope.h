@@ -69,7 +69,8 @@ int ttrpc_response_encode_error(enum ttrpc_code code, const char *text, uint32_t
 
 /*
  * protobuf_c_message_unpack with a bound on what it may allocate: 4 MiB of empty repeated messages would otherwise
- * become hundreds. NULL when malformed or over it. Free with protobuf_c_message_free_unpacked(m, NULL).
+ * become hundreds. NULL when malformed, over it, or with a NUL byte in a string, which would cut it short. Free with
+ * protobuf_c_message_free_unpacked(m, NULL).
  */
 ProtobufCMessage *ttrpc_unpack(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len);
 /* Serialised into malloc'ed memory (never NULL on success, also for 0 bytes); -ENOMEM. */

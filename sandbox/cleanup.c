@@ -8,11 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
@@ -26,8 +28,8 @@
 #define SOCKET_PATH_SIZE sizeof(((struct sockaddr_un *)0)->sun_path)
 /* containerd kills `delete` after 5 s. */
 enum { TIMEOUT_MS = 4000, LEAST_MS = 100, KILLED = 128 + SIGKILL };
+enum { CLOSING_TRIES = 100, CLOSING_NS = 2000000 };
 
-/* Only a connection tells: a pid file may name somebody else by now, and a socket file outlives its owner. */
 static bool is_listening(const char *socket_path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -37,6 +39,15 @@ static bool is_listening(const char *socket_path)
 		return false;
 	/* A full backlog (EAGAIN) is somebody who lives. */
 	return connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0 || errno == EAGAIN;
+}
+
+/* False for a zombie too. */
+static bool is_running(pid_t pid)
+{
+	hk_autofd pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	return pidfd < 0 ? errno != ESRCH : poll(&p, 1, 0) == 0;
 }
 
 static void kill_init(const struct store_record *rec)
@@ -127,6 +138,23 @@ static bool find_group(const char *ns_dir, const char *id, char *dir, size_t siz
 	return false;
 }
 
+/* Nobody listens any more, also not somebody who is dying. */
+static bool is_closed(const char *socket_path)
+{
+	const struct timespec pause = { .tv_nsec = CLOSING_NS };
+
+	for (int i = 0; i < CLOSING_TRIES; i++) {
+		if (!is_listening(socket_path))
+			return true;
+		(void)nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
+/*
+ * A socket file outlives its owner, and a pid file may name somebody else by now: only a connection tells. A child that was being set up
+ * dies with its shim, but has the socket open for a moment longer, which is when containerd calls us; so without the process, a second look.
+ */
 static bool shim_is_alive(const char *dir, char *socket_path, size_t size)
 {
 	hk_autofd fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -136,7 +164,7 @@ static bool shim_is_alive(const char *dir, char *socket_path, size_t size)
 	socket_path[0] = '\0';
 	if (fd < 0 || store_read_shim(fd, &shim) < 0)
 		return false;
-	alive = is_listening(shim.socket);
+	alive = is_listening(shim.socket) && (is_running(shim.pid) || !is_closed(shim.socket));
 	(void)hk_fmt(socket_path, size, "%s", shim.socket);
 	store_shim_done(&shim);
 	return alive;
@@ -151,7 +179,7 @@ static int clean_dead(const char *dir, struct hk_err *err)
 	if (shim_is_alive(dir, socket_path, sizeof(socket_path)))
 		return 0;
 	r = clean_group(dir, err);
-	if (r == 0 && socket_path[0] && !is_listening(socket_path))
+	if (r == 0 && socket_path[0] && is_closed(socket_path))
 		(void)unlink(socket_path);
 	return r;
 }

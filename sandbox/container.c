@@ -58,9 +58,22 @@ struct sbx_container *container_new(struct sbx_pod *p, const char *id, const cha
 	return c;
 }
 
+static void fail_if_any(struct sbx_done *d, const struct hk_err *err)
+{
+	const struct sbx_done copy = *d;
+
+	*d = (struct sbx_done){ 0 };
+	if (copy.fn)
+		done_fail(copy, err);
+}
+
 void container_free(struct sbx_container *c)
 {
+	struct hk_err err;
+
 	hk_list_remove(&c->node);
+	(void)hk_fail_text(&err, HK_NOT_FOUND, ENOENT, "container %s was deleted meanwhile", c->id ? c->id : "");
+	fail_if_any(&c->update_done, &err);
 	hk_list_for_safe(n, next, &c->execs)
 		exec_free(hk_container_of(n, struct sbx_process, node));
 	hk_timer_cancel(&c->kill_timer);
@@ -73,20 +86,12 @@ void container_free(struct sbx_container *c)
 	free(c);
 }
 
-static void fail_if_any(struct sbx_done *d, const struct hk_err *err)
-{
-	const struct sbx_done copy = *d;
-
-	*d = (struct sbx_done){ 0 };
-	if (copy.fn)
-		done_fail(copy, err);
-}
-
 void container_abandon(struct sbx_container *c, const struct hk_err *err)
 {
 	create_abandon(c, err);
 	fail_if_any(&c->start, err);
 	fail_if_any(&c->freeze_done, err);
+	fail_if_any(&c->update_done, err);
 	calls_answer(&c->init.waiters, NULL, err);
 	calls_answer(&c->init.deletes, NULL, err);
 	hk_list_for(n, &c->execs) {

@@ -125,13 +125,18 @@ static void tell_created(struct sbx_container *c, const struct sbx_create *r)
 	c->pod->on_event(c->pod->arg, &ev);
 }
 
-static int remember(struct sbx_container *c)
+static void remember(const struct sbx_container *c, const char *cgroup)
 {
-	const struct store_record rec = {
-		.id = c->id, .bundle = c->bundle, .cgroup = oci_cgroup_path(oci_container_cgroup(c->oci)), .pid = (pid_t)c->init.pid
-	};
+	const struct store_record rec = { .id = c->id, .bundle = c->bundle, .cgroup = cgroup, .pid = (pid_t)c->init.pid };
 
-	return store_write_container(c->pod->dir, &rec);
+	if (store_write_container(c->pod->dir, &rec) < 0)
+		log_warn("the state file could not be written: `delete` after a crash will not know all", LOG_STR("id", c->id));
+}
+
+/* Nothing is made yet, nobody has a pid: whatever kills the shim from here on, `delete` finds the cgroup. */
+static void on_cgroup(void *arg, const char *cgroup)
+{
+	remember(arg, cgroup);
 }
 
 static void on_undone(void *arg, const struct hk_err *remove_err)
@@ -175,8 +180,7 @@ static void on_created(void *arg, const struct oci_launched *l, const struct hk_
 		undo(c, &err);
 		return;
 	}
-	if (remember(c) < 0)
-		log_warn("the state file could not be written: `delete` after a crash will not know the pid", LOG_STR("id", c->id));
+	remember(c, oci_cgroup_path(oci_container_cgroup(c->oci)));
 	(void)ct_step(&c->state, CE_CREATED, NULL);
 	oom_watch(c);
 	tell_created(c, &k->r);
@@ -209,14 +213,10 @@ static void on_stdio(void *arg, const struct hk_err *io_err)
 	            .no_pivot = r->no_pivot,
 	            .no_new_keyring = r->no_new_keyring,
 	            .traceparent = r->traceparent,
+	            .on_cgroup = on_cgroup,
 	        },
-	        on_created, c, &c->oci, &err) < 0) {
+	        on_created, c, &c->oci, &err) < 0)
 		create_failed(c, &err);
-		return;
-	}
-	/* Already now, without a pid: whatever kills the shim from here on, `delete` finds the cgroup. */
-	if (remember(c) < 0)
-		log_warn("the state file could not be written", LOG_STR("id", c->id));
 }
 
 static int check(struct sbx_pod *p, const struct sbx_create *r, struct hk_err *err)

@@ -68,6 +68,7 @@ struct sbx_container {
 	struct hk_list execs;
 	struct sbx_creating *creating; /* container_create.c; only while state is CT_CREATING */
 	struct sbx_done start;
+	struct sbx_done update_done; /* sandbox.c: systemd is being told */
 	/* freeze.c */
 	struct hk_timer freeze_timer;
 	struct sbx_done freeze_done;

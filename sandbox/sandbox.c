@@ -375,9 +375,22 @@ int sbx_resize(struct sbx_pod *p, const char *id, const char *exec_id, uint16_t 
 	return r < 0 && proc->state < PROC_DEAD ? hk_fail(err, HK_INTERNAL, -r, "resize the terminal of %s", id) : 0;
 }
 
-int sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, struct hk_err *err)
+static void on_updated(void *arg, const struct hk_err *err)
 {
-	struct sbx_container *c = pod_find(p, id, err);
+	struct sbx_container *c = arg;
+	const struct sbx_reply reply = { .pid = c->init.pid };
+	const struct sbx_done done = c->update_done;
+
+	c->update_done = (struct sbx_done){ 0 };
+	if (err)
+		done_fail(done, err);
+	else
+		done.fn(done.arg, &reply, NULL);
+}
+
+/* As oci_update. */
+static int begin_update(struct sbx_container *c, const char *id, const char *json, size_t len, struct hk_err *err)
+{
 	struct hk_arena arena = { .limit_bytes = 8 << 20 };
 	struct oci_resources resources = { 0 };
 	int r;
@@ -390,9 +403,24 @@ int sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, 
 	if (r == 0)
 		r = oci_resources_parse(json, len, &arena, &resources, err);
 	if (r == 0)
-		r = oci_cgroup_update(oci_container_cgroup(c->oci), &resources, err);
+		r = oci_update(c->oci, &resources, on_updated, c, err);
 	hk_arena_done(&arena);
 	return r;
+}
+
+void sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, struct sbx_done done)
+{
+	struct hk_err err;
+	struct sbx_container *c = pod_find(p, id, &err);
+	const struct sbx_reply reply = { .pid = c ? c->init.pid : 0 };
+	int r = begin_update(c, id, json, len, &err);
+
+	if (r < 0)
+		done_fail(done, &err);
+	else if (r == 0)
+		done.fn(done.arg, &reply, NULL);
+	else
+		c->update_done = done;
 }
 
 struct oci_cgroup *sbx_cgroup(struct sbx_pod *p, const char *id, struct hk_err *err)

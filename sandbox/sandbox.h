@@ -115,8 +115,8 @@ int sbx_close_stdin(struct sbx_pod *p, const char *id, const char *exec_id, stru
 int sbx_resize(struct sbx_pod *p, const char *id, const char *exec_id, uint16_t cols, uint16_t rows, struct hk_err *err);
 /* The init's pid, 0 for an unknown id; never fails (Task.Connect). Stays after the exit. */
 uint32_t sbx_init_pid(struct sbx_pod *p, const char *id);
-/* LinuxResources JSON; len 0 is HK_INVALID. */
-int sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, struct hk_err *err);
+/* LinuxResources JSON, borrowed for the call; len 0 is HK_INVALID. */
+void sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, struct sbx_done done);
 /* The cgroup whose oci_cgroup_stats answers Task.Stats; NULL + err when unknown or gone. */
 struct oci_cgroup *sbx_cgroup(struct sbx_pod *p, const char *id, struct hk_err *err);
 /* Writes every container, process and waiter to the log, one line each (SIGUSR1). */

@@ -2,11 +2,14 @@
 /*
  * shim/life.c — the server's end. An empty table alone is no reason: between the last Delete and Shutdown, or a failed Create and the next,
  * containerd still talks to us. But nobody sends Shutdown when the sandbox was deleted before its containers, so one that came too early
- * is remembered; and nobody sends anything when containerd fails between `start` and Create, so a vanished bundle counts.
+ * is remembered; and nobody sends anything when containerd fails between `start` and Create or between Delete and Shutdown: it takes us
+ * up again later and never asks for anything. So a vanished bundle counts, and in the end the time alone.
  */
 #include "shim/life.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,20 +21,33 @@
 #include "shim/conn.h"
 #include "shim/events.h"
 
-enum { IDLE_LOOK_MS = 60000, IDLE_LOOKS = 3, EVENTS_FLUSH_MS = 5000, ANSWERS_FLUSH_MS = 10, ANSWERS_FLUSH_TRIES = 100 };
+enum {
+	LOOK_MS = 1000,       /* while there is no container */
+	LOOKS_FORGOTTEN = 3,  /* no bundle, nobody connected */
+	LOOKS_IDLE = 180,     /* neither of these, but nobody has come */
+	EVENTS_FLUSH_MS = 5000,
+	ANSWERS_FLUSH_MS = 10,
+	ANSWERS_FLUSH_TRIES = 100
+};
 
 static bool is_empty(const struct shim_life *l)
 {
 	return l->n_creating == 0 && sbx_pod_count(l->pod) == 0;
 }
 
-static void watch_idle(struct shim_life *l)
+static void look_later(struct shim_life *l)
 {
-	l->n_idle = 0;
 	if (is_empty(l) && !l->is_ending)
-		hk_timer_set(l->loop, &l->idle, l->idle_look_ms ? l->idle_look_ms : IDLE_LOOK_MS);
+		hk_timer_set(l->loop, &l->idle, l->idle_look_ms ? l->idle_look_ms : LOOK_MS);
 	else
 		hk_timer_cancel(&l->idle);
+}
+
+/* Something has happened: the looks begin anew. */
+static void watch_idle(struct shim_life *l)
+{
+	l->n_idle = l->n_forgotten = 0;
+	look_later(l);
 }
 
 /* Last step: every answer written, or its reader given up. */
@@ -85,17 +101,36 @@ static void on_check(void *owner)
 		end(l, "shutdown");
 }
 
+static bool has_parent(const char *path)
+{
+	char dir[PATH_MAX];
+	char *slash;
+
+	if (hk_fmt(dir, sizeof(dir), "%s", path) < 0)
+		return true;
+	slash = strrchr(dir, '/');
+	if (!slash || slash == dir)
+		return true;
+	*slash = '\0';
+	return access(dir, F_OK) == 0;
+}
+
 static void on_idle(void *owner)
 {
 	struct shim_life *l = owner;
-	unsigned int n = l->n_idle;
+	bool has_bundle = !l->bundle[0] || access(l->bundle, F_OK) == 0;
+	/* Events wait for a daemon that is away, but not for one whose whole state is gone. */
+	bool has_told = shim_events_is_idle(l->events) || !has_parent(l->bundle);
 
-	watch_idle(l);
-	if (!l->bundle[0] || !is_empty(l) || access(l->bundle, F_OK) == 0)
+	look_later(l);
+	if (!is_empty(l))
 		return;
-	l->n_idle = n + 1;
-	if (l->n_idle >= IDLE_LOOKS)
+	l->n_idle++;
+	l->n_forgotten = !has_bundle && has_told && l->listener->n_conns == 0 ? l->n_forgotten + 1 : 0;
+	if (l->n_forgotten >= LOOKS_FORGOTTEN || (l->n_idle >= LOOKS_IDLE && !has_bundle))
 		end(l, "no container and no bundle");
+	else if (l->n_idle >= LOOKS_IDLE && has_told)
+		end(l, "no container for a long time");
 }
 
 void shim_life_name(struct shim_life *l, int listener_fd)

@@ -21,14 +21,14 @@ struct shim_life {
 	struct shim_events *events;
 	struct shim_listener *listener;
 	const char *bundle; /* of the first container, "" = unknown */
-	uint64_t idle_look_ms; /* 0 = the default of a minute */
+	uint64_t idle_look_ms; /* 0 = the default of a second */
 	char socket[SHIM_SOCKET_PATH_MAX];
 	dev_t socket_dev; /* of our own socket file: a path may be somebody else's by the time we end */
 	ino_t socket_ino;
 	unsigned int n_creating;
 	bool shutdown_wanted; /* asked while containers were left */
 	bool is_ending;
-	unsigned int n_idle; /* looks in a row that found the bundle gone */
+	unsigned int n_idle, n_forgotten; /* looks in a row that found no container; no bundle and no client either */
 	unsigned int n_flush;
 	struct hk_timer idle;
 	struct hk_timer check;

@@ -6,15 +6,19 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/child.h"
 #include "oci/base/err.h"
 #include "oci/base/log.h"
@@ -158,19 +162,40 @@ static int init_signals(struct server *s)
 
 /* ---- birth ---- */
 
+/*
+ * What the daemon happened to have and no container may have by accident: supplementary groups, inheritable and
+ * ambient capabilities (CVE-2022-24769). The permitted and the bounding set stay whole: a privileged container's spec
+ * may name any capability, and only a process that has it can hand it on.
+ */
+static int drop_inherited(struct hk_err *err)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (setgroups(0, NULL) < 0 && errno != EPERM) /* EPERM: a user namespace that has no groups to begin with */
+		return hk_fail(err, HK_INTERNAL, errno, "drop supplementary groups");
+	if (syscall(SYS_capget, &head, data) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "read capabilities");
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		data[i].inheritable = 0; /* which empties the ambient set as well: capabilities(7) */
+	if (syscall(SYS_capset, &head, data) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "drop inheritable capabilities");
+	return 0;
+}
+
 static int harden(struct hk_err *err)
 {
 	/* What a child of ours leaves behind becomes ours, not the host's init's. */
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "become subreaper");
 	/* Every child starts as a copy of this memory: nobody may read it, not even a container's root by ptrace. */
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+	if (!hk_is_broken(HK_DEFENCE_SERVER_DUMPABLE) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "become non-dumpable");
 	/* execveat named us after a file descriptor. */
 	(void)prctl(PR_SET_NAME, "husk-shim", 0, 0, 0);
 	(void)umask(0);
 	shim_memory_init();
-	return 0;
+	return drop_inherited(err);
 }
 
 /* containerd holds the FIFO open; we hold it for both ways, so that its restart is no error, and never wait for it. */

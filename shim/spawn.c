@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * shim/spawn.c — fork, set up, execveat. The image is a detached, read-only clone of our binary's mount: a container that gets hold of the
- * server's /proc/PID/exe (CVE-2019-5736) finds a file system it cannot write, now or after our end, and unlike a
- * memfd copy its text is shared by all pods. The server answers through a pipe: one zero byte, or a text, or (death) nothing.
+ * server's /proc/PID/exe (CVE-2019-5736) finds a file system it cannot write, now or after our end, and its text is shared by all pods.
+ * A kernel before 5.12 gets a sealed copy in memory instead. The server answers through a pipe: one zero byte, or a text, or (death) nothing.
  */
 #include "shim/spawn.h"
 
@@ -12,11 +12,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/breakable.h"
 #include "oci/base/child.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
@@ -37,12 +40,15 @@
 #ifndef PR_SCHED_CORE_CREATE
 #define PR_SCHED_CORE_CREATE 1
 #endif
-enum { READY_TIMEOUT_MS = 10000, FIRST_FREE_FD = 10, OOM_SCORE_MAX = 1000, SCHED_CORE_PROCESS_GROUP = 2 };
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
+enum { COPY_BYTES = 1 << 24, READY_TIMEOUT_MS = 10000, FIRST_FREE_FD = 10, OOM_SCORE_MAX = 1000, SCHED_CORE_PROCESS_GROUP = 2 };
 
 /* What the child needs, made before the fork. */
 struct launch {
 	const struct shim_spawn *spawn;
-	int image;     /* owned; -1 = this kernel cannot, run /proc/self/exe */
+	int image;     /* owned */
 	int ready;     /* owned; the pipe's write end */
 	int oom_score; /* to set; below -1000 = leave */
 	char self[4096];
@@ -56,15 +62,47 @@ static void launch_done(struct launch *l)
 	oci_cgroup_free(l->cgroup);
 }
 
-/* -1 where the kernel is too old (mount_setattr: 5.12) or does not let us. */
-static int open_image(void)
+static int new_memfd(void)
+{
+	int fd = memfd_create(SHIM_PROGRAM, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+
+	/* Kernels before 6.3 do not know the flag, later ones may refuse to run what was made without it (vm.memfd_noexec). */
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create(SHIM_PROGRAM, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd;
+}
+
+static int open_copy(int *ret)
+{
+	hk_autofd in = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	hk_autofd out = in < 0 ? -1 : new_memfd();
+	ssize_t n = 0;
+
+	if (out < 0)
+		return -errno;
+	do
+		n = sendfile(out, in, NULL, COPY_BYTES);
+	while (n > 0);
+	if (n < 0 || fcntl(out, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+		return -errno;
+	*ret = hk_take_fd(&out);
+	return 0;
+}
+
+static int open_image(int *ret)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
-	hk_autofd fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	hk_autofd fd = -1;
 
+	if (hk_is_broken(HK_DEFENCE_READONLY_IMAGE)) {
+		*ret = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+		return *ret < 0 ? -errno : 0;
+	}
+	fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (fd < 0 || syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		return -1;
-	return hk_take_fd(&fd);
+		return open_copy(ret);
+	*ret = hk_take_fd(&fd);
+	return 0;
 }
 
 static int parent_oom_score(void)
@@ -95,8 +133,8 @@ static int prepare(const struct shim_spawn *s, struct launch *ret, struct hk_err
 		if (r < 0)
 			return hk_wrap(err, "shim cgroup");
 	}
-	ret->image = open_image();
-	return 0;
+	r = open_image(&ret->image);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "make an image of %s that nobody can write", SHIM_PROGRAM) : 0;
 }
 
 /* ---- the child ---- */
@@ -151,9 +189,7 @@ static int run(const struct launch *l, int image, struct hk_err *err)
 		word(s->address), word("-group"), word(s->group), word("-bundle"), word(s->bundle),
 		s->debug ? word("-debug") : NULL, NULL };
 
-	if (image >= 0)
-		(void)syscall(SYS_execveat, image, "", argv, environ, AT_EMPTY_PATH);
-	(void)execv("/proc/self/exe", argv);
+	(void)syscall(SYS_execveat, image, "", argv, environ, AT_EMPTY_PATH);
 	return hk_fail(err, HK_INTERNAL, errno, "execute %s", l->self);
 }
 
@@ -161,7 +197,7 @@ static void child(const struct launch *l)
 {
 	struct hk_err err = { 0 };
 	/* Copies out of the way of the fds that the server is born with. */
-	int image = l->image >= 0 ? fcntl(l->image, F_DUPFD_CLOEXEC, FIRST_FREE_FD) : -1;
+	int image = fcntl(l->image, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
 	int ready = fcntl(l->ready, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
 	sigset_t none;
 

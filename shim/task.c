@@ -317,12 +317,12 @@ void task_update(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *req
 {
 	struct task_service *s = ctx;
 	const struct convert_ids ids = convert_ids(request);
-	struct hk_err err;
-	const char *json;
+	struct sbx_done done = op_new(s, call, &ids, convert_reply_empty, NULL);
 	size_t len;
+	const char *json = convert_resources(request, &len);
 
-	json = convert_resources(request, &len);
-	answer(call, &ids, sbx_update(s->pod, ids.id, json, len, &err), &err);
+	if (done.fn)
+		sbx_update(s->pod, ids.id, json, len, done);
 }
 
 void task_checkpoint(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)

@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what the tests need, builds husk and runs every test this machine can run.
 #
-#   tests/run.sh             everything: lint, unit, root, containerd, and unit + root again under ASan and UBSan
+#   tests/run.sh             everything: lint, unit, root, attack, containerd, and unit + root again under ASan and UBSan
 #   tests/run.sh -L unit     only one ctest label (any further words go to ctest)
 #   tests/run.sh --vm ...    the same, and root and containerd again in a virtual machine: pure cgroup v2, systemd, Debian 13's
 #                            kernel, containerd and runc (--vm=bookworm: Debian 12's); "--vm -L vm" runs nothing but that
+#   tests/run.sh --matrix    the ctr and CRI tests against containerd 1.6, 1.7, 2.1 and 2.3 (tests/matrix.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 vm=
 case ${1:-} in
+--matrix) exec ./tests/matrix.sh ;;
 --vm) vm=trixie; shift ;;
 --vm=*) vm=${1#--vm=}; shift ;;
 esac

@@ -15,10 +15,46 @@
 enum { REAP = WEXITED | WNOHANG | __WALL };
 enum { STATUS_UNKNOWN = 255 }; /* containerd's UnknownExitStatus */
 
+static void on_sweep(void *owner)
+{
+	hk_reaper_sweep(owner);
+}
+
 void hk_reaper_init(struct hk_reaper *r, struct hk_loop *l)
 {
 	r->loop = l;
+	r->is_held_up = false;
 	hk_list_init(&r->children);
+	hk_list_init(&r->holds);
+	hk_timer_init(&r->sweep, on_sweep, r);
+}
+
+void hk_reaper_hold(struct hk_reaper *r, struct hk_hold *h, const volatile pid_t *pid)
+{
+	*h = (struct hk_hold){ .pid = pid, .reaper = r };
+	hk_list_init(&h->node);
+	hk_list_append(&r->holds, &h->node);
+}
+
+void hk_reaper_release(struct hk_hold *h)
+{
+	struct hk_reaper *r = h->reaper;
+
+	if (!r)
+		return;
+	hk_list_remove(&h->node);
+	h->reaper = NULL;
+	if (r->is_held_up) /* not now: its owner may be just about to watch it */
+		hk_timer_set(r->loop, &r->sweep, 0);
+}
+
+static bool is_held(const struct hk_reaper *r, pid_t pid)
+{
+	hk_list_for(n, &r->holds) {
+		if (*hk_container_of(n, struct hk_hold, node)->pid == pid)
+			return true;
+	}
+	return false;
 }
 
 void hk_child_init(struct hk_child *c)
@@ -118,6 +154,7 @@ int hk_wait_blocking(pid_t pid, struct hk_exit *ret)
 
 void hk_reaper_sweep(struct hk_reaper *r)
 {
+	r->is_held_up = false;
 	for (;;) {
 		siginfo_t si = { 0 };
 		struct hk_child *known = NULL;
@@ -133,9 +170,14 @@ void hk_reaper_sweep(struct hk_reaper *r)
 				break;
 			}
 		}
-		if (known)
+		if (known) {
 			reap(known);
-		else
+		} else if (is_held(r, si.si_pid)) {
+			/* It would be found first again and again. Others that nobody knows can wait as long as it does. */
+			r->is_held_up = true;
+			return;
+		} else {
 			(void)waitid(P_PID, (id_t)si.si_pid, &si, REAP);
+		}
 	}
 }

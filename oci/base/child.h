@@ -4,7 +4,7 @@
  *
  * A watched child is reaped when its pidfd becomes readable (pass EXIT) and its callback runs once. Anything else that dies
  * below us (orphans handed over by PR_SET_CHILD_SUBREAPER) is reaped by hk_reaper_sweep, which the owner of the SIGCHLD
- * signalfd calls; a watched child found there takes the same way as by its pidfd.
+ * signalfd calls; a watched child found there takes the same way as by its pidfd, and one that is held is left alone.
  */
 #pragma once
 #include <stdbool.h>
@@ -23,7 +23,15 @@ typedef void hk_child_fn(void *owner, const struct hk_exit *x);
 
 struct hk_reaper {
 	struct hk_loop *loop;
-	struct hk_list children;
+	struct hk_list children, holds;
+	struct hk_timer sweep; /* what a hold kept from it */
+	bool is_held_up;
+};
+/* A child that will be watched, but not yet: a process may live and end between its birth and the moment the loop hears of it. */
+struct hk_hold {
+	struct hk_list node;
+	const volatile pid_t *pid; /* borrowed; 0 in there = not born */
+	struct hk_reaper *reaper;
 };
 struct hk_child {
 	pid_t pid;    /* in our pid namespace; 0 = not watched */
@@ -39,6 +47,11 @@ struct hk_child {
 void hk_reaper_init(struct hk_reaper *r, struct hk_loop *l);
 /* Reaps whatever is dead; never blocks. */
 void hk_reaper_sweep(struct hk_reaper *r);
+
+/* Before the loop runs again. */
+void hk_reaper_hold(struct hk_reaper *r, struct hk_hold *h, const volatile pid_t *pid);
+/* Once it is watched, or within the same callback; nothing if it is not held (zeroed or released). Else it is the sweep's. */
+void hk_reaper_release(struct hk_hold *h);
 
 void hk_child_init(struct hk_child *c);
 /* Takes *take_pidfd (set to -1, also on failure). The exit may already have happened: fn still runs from the loop, not from here. */

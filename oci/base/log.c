@@ -88,6 +88,16 @@ static size_t escape(unsigned char c, char out[5])
 	return 1;
 }
 
+/* Bytes of the UTF-8 character that begins at s, as far as they are there: what may only be written together. */
+static size_t whole_character(const char *s)
+{
+	size_t n = 1;
+
+	while ((unsigned char)s[0] >= 0xc0 && n < 4 && ((unsigned char)s[n] & 0xc0) == 0x80)
+		n++;
+	return n;
+}
+
 /* A value that does not fit is cut between two characters and still closed. */
 static void put_value(struct line *l, const char *s)
 {
@@ -101,7 +111,7 @@ static void put_value(struct line *l, const char *s)
 	for (; *s; s++) {
 		const size_t n = escape((unsigned char)*s, esc);
 
-		if (room_of(l) < n + 1)
+		if (room_of(l) < n + 1 || room_of(l) < whole_character(s) + 1)
 			break;
 		put(l, esc, n);
 	}

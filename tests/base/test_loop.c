@@ -322,6 +322,47 @@ static void test_a_child_swept_before_it_was_watched_is_told_all_the_same(void *
 	hk_loop_done(&l);
 }
 
+/* Held, it keeps its exit for the watch to come; who lies behind it is reaped when it is released. */
+static void test_a_held_child_is_not_swept(void **state)
+{
+	struct hk_loop l;
+	struct hk_reaper r;
+	struct hk_child c;
+	struct hk_hold h, unborn = { 0 };
+	struct death d = { 0 };
+	siginfo_t si;
+	pid_t none = 0, held = child_that(3, 0), other = child_that(4, 0);
+	int pidfd = pidfd_of(held);
+
+	(void)state;
+	assert_int_equal(hk_loop_init(&l), 0);
+	hk_reaper_init(&r, &l);
+	hk_reaper_release(&unborn);
+	hk_reaper_hold(&r, &unborn, &none);
+	hk_reaper_hold(&r, &h, &held);
+	assert_int_equal(waitid(P_PID, (id_t)held, &si, WEXITED | WNOWAIT), 0);
+	assert_int_equal(waitid(P_PID, (id_t)other, &si, WEXITED | WNOWAIT), 0);
+	hk_reaper_sweep(&r);
+	assert_int_equal(waitid(P_PID, (id_t)held, &si, WEXITED | WNOWAIT | WNOHANG), 0);
+	hk_reaper_release(&h);
+	hk_reaper_release(&h);
+	assert_int_equal(hk_child_watch(&r, &c, held, &pidfd, on_death, &d), 0);
+	while (waitid(P_PID, (id_t)other, &si, WEXITED | WNOWAIT | WNOHANG) == 0 || d.runs == 0)
+		assert_int_equal(hk_loop_once(&l, 1000), 0);
+	assert_int_equal(d.runs, 1);
+	assert_int_equal(d.x.status, 3);
+	hk_child_done(&c);
+	hk_reaper_release(&unborn);
+	/* Released and watched by nobody, it is one of those that the sweep is for. */
+	held = child_that(5, 0);
+	hk_reaper_hold(&r, &h, &held);
+	hk_reaper_release(&h);
+	assert_int_equal(waitid(P_PID, (id_t)held, &si, WEXITED | WNOWAIT), 0);
+	hk_reaper_sweep(&r);
+	assert_int_equal(waitid(P_PID, (id_t)held, &si, WEXITED | WNOHANG), -1);
+	hk_loop_done(&l);
+}
+
 static void test_waiting_for_one_child_by_its_pid(void **state)
 {
 	struct hk_exit x;
@@ -396,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_timers), cmocka_unit_test(test_exit_and_signal_are_told_once),
 		cmocka_unit_test(test_sweep_routes_known_and_reaps_orphans),
 		cmocka_unit_test(test_a_child_swept_before_it_was_watched_is_told_all_the_same),
+		cmocka_unit_test(test_a_held_child_is_not_swept),
 		cmocka_unit_test(test_waiting_for_one_child_by_its_pid),
 		cmocka_unit_test(test_a_child_without_an_exit_signal_is_reaped),
 		cmocka_unit_test(test_done_while_alive_leaves_it_to_the_sweep),

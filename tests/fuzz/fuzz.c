@@ -71,6 +71,29 @@ char *fuzz_rest(struct fuzz_in *in)
 	return text(in, in->len);
 }
 
+bool fuzz_is_utf8(const void *bytes, size_t len)
+{
+	static const uint32_t least[] = { 0, 0x80, 0x800, 0x10000 };
+	const uint8_t *p = bytes;
+
+	for (size_t i = 0; i < len;) {
+		const uint8_t c = p[i++];
+		const unsigned int more = c < 0x80 ? 0 : c >> 5 == 6 ? 1 : c >> 4 == 14 ? 2 : c >> 3 == 30 ? 3 : 4;
+		uint32_t v = more ? c & (0x3fU >> more) : c;
+
+		if (more == 4)
+			return false;
+		for (unsigned int k = 0; k < more; k++) {
+			if (i >= len || p[i] >> 6 != 2)
+				return false;
+			v = v << 6 | (p[i++] & 0x3f);
+		}
+		if (v < least[more] || v > 0x10ffff || v >> 11 == 0x1b)
+			return false;
+	}
+	return true;
+}
+
 void fuzz_check_err(int r, const struct hk_err *err)
 {
 	FUZZ_CHECK(r < 0);

@@ -4,6 +4,7 @@
  * with what it invents (preset `fuzz`), replay.c with the files of tests/fuzz/corpus/<name>/ (ctest label `fuzz`, any compiler).
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,6 +36,9 @@ char *fuzz_word(struct fuzz_in *in, char end);
 char *fuzz_rest(struct fuzz_in *in);
 /* The next len bytes, or fewer: a heap copy of exactly that size, so that reading past it is seen. */
 uint8_t *fuzz_bytes(struct fuzz_in *in, size_t *len);
+
+/* RFC 3629, without a NUL byte being special. */
+bool fuzz_is_utf8(const void *bytes, size_t len);
 
 /* r < 0 and *err go together: the code, a kind of the list, a text. */
 void fuzz_check_err(int r, const struct hk_err *err);

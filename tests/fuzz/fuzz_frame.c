@@ -33,12 +33,14 @@ static void on_result(void *arg, const struct ttrpc_response *res)
 
 static void take_frame(struct seen *s, const struct ttrpc_frame *f)
 {
+	const uint32_t len = f->payload ? f->len : 0;
+
 	FUZZ_CHECK(f->is_skipped == (f->len > TTRPC_PAYLOAD_MAX));
 	FUZZ_CHECK((f->payload != NULL) == (f->len > 0 && !f->is_skipped));
 	mix(s, f->len);
 	mix(s, (uint64_t)f->stream << 16 | (uint64_t)f->type << 8 | f->flags);
 	/* All of a small payload; of a large one every 4096th byte after the first 4096. */
-	for (uint32_t i = 0; f->payload && i < f->len; i += i > SAMPLE ? SAMPLE : 1)
+	for (uint32_t i = 0; i<len; i += i> SAMPLE ? SAMPLE : 1)
 		mix(s, f->payload[i]);
 	s->n++;
 	if (s->client)

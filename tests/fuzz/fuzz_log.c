@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/fuzz/fuzz_log.c — values in log lines. Each line of the input is a value, the first one the message. Whatever they are, out comes one line
- * of at most 2 KiB whose quotes are closed and which has no control character in it.
+ * tests/fuzz/fuzz_log.c — values in log lines. The input's words, each ended by a NUL, are values, the first one the message. Whatever they are,
+ * out comes one line of at most 2 KiB whose quotes are closed, without a control character and without half a character in it.
  */
 #include "oci/base/log.h"
 
@@ -41,6 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct hk_kv kv[MAX_VALUES];
 	char line[LINE_MAX_BYTES + 2];
 	hk_autofd fd = memfd_create("line", MFD_CLOEXEC);
+	ssize_t len;
 	int n = 0;
 
 	FUZZ_CHECK(fd >= 0);
@@ -51,7 +52,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	hk_log_init(fd, HK_LOG_DEBUG);
 	hk_log(HK_LOG_DEBUG, msg ? msg : "", kv, n);
 	FUZZ_CHECK(lseek(fd, 0, SEEK_SET) == 0);
-	check_line(line, hk_read_all(fd, line, sizeof(line)));
+	len = hk_read_all(fd, line, sizeof(line));
+	check_line(line, len);
+	FUZZ_CHECK(!fuzz_is_utf8(data, size) || fuzz_is_utf8(line, (size_t)len)); /* no character is cut in two */
 	hk_log_init(-1, HK_LOG_INFO);
 	for (int i = 0; i < n; i++)
 		free(values[i]);

@@ -11,6 +11,12 @@ if [ $# -lt 1 ] || ! [[ $1 =~ ^[0-9]+$ ]]; then
 fi
 seconds=$1
 shift
+./contrib/debian-deps.sh build
+if ! echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { return 0; }' |
+	clang -fsanitize=fuzzer,address -x c - -o /dev/null 2>/dev/null; then
+	echo "fuzzing needs clang and its runtimes: on Debian the packages clang and libclang-rt-<its version>-dev" >&2
+	exit 1
+fi
 cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz | tail -n 1
 if [ $# -eq 0 ]; then

@@ -18,6 +18,8 @@ import time
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("HUSK_BIN", os.path.join(REPO, "build/release/bin"))
+# ctr 2.2 and newer says on stderr what its daemon deprecates: not a part of what a container says.
+os.environ.setdefault("CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS", "1")
 CONTAINERD = os.environ.get("CONTAINERD", shutil.which("containerd") or "")
 HUSK = "io.containerd.husk.v2"
 RUNC = "io.containerd.runc.v2"

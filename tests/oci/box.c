@@ -199,7 +199,7 @@ int box_start(struct box *b)
 	return -b->err.code;
 }
 
-int box_exec(struct box *b, const char *json, bool terminal)
+int box_exec_begin(struct box *b, const char *json, bool terminal)
 {
 	struct oci_exec_opts o = { .process_json = json,
 		.process_json_len = strlen(json),
@@ -207,11 +207,16 @@ int box_exec(struct box *b, const char *json, bool terminal)
 		.stdio = { -1, b->out[1], b->out[1] },
 		.init_pidfd = b->init.pidfd,
 		.init_pid = b->init.pid };
-	int r;
 
 	hk_child_done(&b->extra);
 	b->done = b->extra_exited = false;
-	r = oci_exec(b->c, &o, on_exec, b, &b->err);
+	return oci_exec(b->c, &o, on_exec, b, &b->err);
+}
+
+int box_exec(struct box *b, const char *json, bool terminal)
+{
+	int r = box_exec_begin(b, json, terminal);
+
 	if (r < 0)
 		return r;
 	turn_until(&b->done);

@@ -56,6 +56,7 @@ void on_created(void *arg, const struct oci_launched *l, const struct hk_err *er
 int box_create_begin(struct box *b, bool terminal);
 int box_create(struct box *b, bool terminal);
 int box_start(struct box *b);
+int box_exec_begin(struct box *b, const char *json, bool terminal);
 int box_exec(struct box *b, const char *json, bool terminal);
 int box_wait(struct box *b);
 int box_wait_extra(struct box *b);

@@ -294,8 +294,10 @@ void check_devices(void)
 
 void check_masks(const struct scene *sc)
 {
+	char line[4096];
 	struct stat st;
 
+	CHECK(find_mount(sc, "/etc/image", line, sizeof(line)) && !strstr(line, "master:"));
 	CHECK(is_char("/proc/timer_list", 1, 3, 0666) || access("/proc/timer_list", F_OK) < 0);
 	CHECK(is_char("/etc/image", 1, 3, 0666));
 	CHECK(is_char("/proc/keys", 1, 3, 0666) || access("/proc/keys", F_OK) < 0);

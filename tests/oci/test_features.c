@@ -92,6 +92,7 @@ static void test_content(void **state)
 		{ "linux.capabilities", "CAP_CHECKPOINT_RESTORE" },
 		{ "linux.seccomp.actions", "SCMP_ACT_ALLOW" },
 		{ "linux.seccomp.actions", "SCMP_ACT_KILL_PROCESS" },
+		{ "linux.seccomp.actions", "SCMP_ACT_NOTIFY" },
 		{ "linux.seccomp.operators", "SCMP_CMP_MASKED_EQ" },
 		{ "linux.seccomp.archs", "SCMP_ARCH_X86_64" },
 		{ "linux.seccomp.knownFlags", "SECCOMP_FILTER_FLAG_SPEC_ALLOW" },
@@ -104,12 +105,14 @@ static void test_content(void **state)
 	} bools[] = {
 		{ "linux.cgroup.v1", true },
 		{ "linux.cgroup.v2", true },
-		{ "linux.cgroup.systemd", false },
+		{ "linux.cgroup.systemd", true },
 		{ "linux.seccomp.enabled", true },
 		{ "linux.apparmor.enabled", true },
 		{ "linux.selinux.enabled", true },
-		{ "linux.intelRdt.enabled", false },
-		{ "linux.netDevices.enabled", false },
+		{ "linux.intelRdt.enabled", true },
+		{ "linux.intelRdt.schemata", true },
+		{ "linux.intelRdt.monitoring", true },
+		{ "linux.netDevices.enabled", true },
 	};
 	const struct document *d = *state;
 

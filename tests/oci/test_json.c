@@ -132,6 +132,10 @@ static void test_syntax_errors(void **state)
 		{ "{\"a\":\"\xf4\x90\x80\x80\"}", "JSON line 1 column 7: invalid UTF-8" }, /* > U+10FFFF */
 		{ "{\"a\":\"\xf0\x8f\xbf\xbf\"}", "JSON line 1 column 7: invalid UTF-8" }, /* overlong */
 		{ "{\"a\":\"\xe2\x82\"}", "JSON line 1 column 7: invalid UTF-8" },         /* cut short */
+		{ "{\"a\":\"\\udc00\"}", "JSON line 1 column 7: half of a surrogate pair" },
+		{ "{\"a\":\"\\ud83d\\u0041\"}", "JSON line 1 column 7: half of a surrogate pair" },
+		{ "{\"a\":\"x\\ud83d\\\\Rd\"}", "JSON line 1 column 8: half of a surrogate pair" },
+		{ "{\"a\":\"\\ud83d", "JSON line 1 column 7: half of a surrogate pair" },
 		{ "\xef\xbb\xbf{}", "JSON line 1 column " },                               /* byte order mark */
 	};
 

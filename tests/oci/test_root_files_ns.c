@@ -22,7 +22,7 @@
 
 static void check_propagation(struct scene *sc)
 {
-	static const char *const want[] = { "", "", "shared:", "shared:", "unbindable" };
+	static const char *const want[] = { "", "", "", "shared:", "unbindable" };
 	char line[4096];
 
 	CHECK(find_mount(sc, "/", line, sizeof(line)));
@@ -30,6 +30,7 @@ static void check_propagation(struct scene *sc)
 		CHECK(strstr(line, want[sc->spec.rootfs_propagation]));
 	else
 		CHECK(!strstr(line, "shared:"));
+	CHECK(!strstr(line, "master:"));
 	CHECK(find_mount(sc, "/private", line, sizeof(line)) && !strstr(line, "shared:") && !strstr(line, "master:"));
 	CHECK(find_mount(sc, "/shared", line, sizeof(line)) && strstr(line, "shared:"));
 }
@@ -40,7 +41,8 @@ static void test_propagation(void **state)
 		{ .destination = "/private", .type = "bind", .source = "vol", .options = WORDS("rbind", "rprivate") },
 		{ .destination = "/shared", .type = "bind", .source = "vol", .options = WORDS("rbind", "rshared") },
 	};
-	static const enum oci_propagation flags[] = { OCI_PROP_NONE, OCI_PROP_PRIVATE, OCI_PROP_SHARED, OCI_PROP_UNBINDABLE };
+	static const enum oci_propagation flags[] = { OCI_PROP_NONE, OCI_PROP_PRIVATE, OCI_PROP_SLAVE, OCI_PROP_SHARED,
+		OCI_PROP_UNBINDABLE };
 	struct world *w = *state;
 
 	make_dir(w->bundle, "vol");
@@ -228,7 +230,7 @@ static void run_userns(struct scene *sc)
 		run_steps(sc, attach_steps, HK_ARRAY_SIZE(attach_steps));
 		finish_scene(sc);
 	}
-	CHECK(pid > 0 && oci_ns_write_maps(pid, &sc->spec, &err) == 0);
+	CHECK(pid > 0 && oci_ns_settle_maps(pid, &sc->spec, &err) == 0);
 	CHECK(write(go[1], &byte, 1) == 1);
 	CHECK(waitpid(pid, &status, 0) == pid);
 	_exit(status != 0);
@@ -288,7 +290,7 @@ static void check_cgroup(struct scene *sc)
 {
 	char line[4096];
 
-	CHECK(find_mount(sc, "/sys/fs/cgroup", line, sizeof(line)));
+	CHECK(find_mount(sc, "/sys/fs/cgroup", line, sizeof(line)) && !strstr(line, "master:"));
 	CHECK(has_flags(sc, "/sys/fs/cgroup", "ro,nosuid,noexec,nodev"));
 	CHECK(mkdir("/sys/fs/cgroup/x", 0755) < 0 && errno == EROFS);
 	if (oci_cgroup_host_mode() == OCI_CGROUP_UNIFIED) {

@@ -327,6 +327,27 @@ static void cwd_outside_of_the_root_is_refused(void **state)
 	box_free(b);
 }
 
+/* The shim's own child by CLONE_PARENT, dead before the loop has told anybody of it: the sweep for orphans must not take it. */
+static void exec_that_ends_at_once_keeps_its_exit(void **state)
+{
+	static const char *const namespaces[] = { NULL, "{\"type\":\"uts\"},{\"type\":\"ipc\"}," }; /* with and without a pid namespace */
+
+	(void)state;
+	for (size_t i = 0; i < HK_ARRAY_SIZE(namespaces); i++) {
+		struct box *b = running("fast", &(struct config){ .args = SLEEPER, .namespaces = namespaces[i] });
+
+		assert_int_equal(box_exec_begin(b, PROCESS(SH("exit 7")), false), 0);
+		for (int ms = 0; ms < 300; ms++) {
+			hk_reaper_sweep(&reaper);
+			(void)usleep(1000);
+		}
+		turn_until(&b->done);
+		assert_string_equal(b->err.text, "");
+		assert_int_equal(box_wait_extra(b), 7);
+		box_free(b);
+	}
+}
+
 static void paused_container_takes_no_exec(void **state)
 {
 	struct box *b = running("paused", &(struct config){ .args = SLEEPER });
@@ -430,6 +451,7 @@ int main(void)
 		cmocka_unit_test(second_container_joins_the_first),
 		cmocka_unit_test(exec_runs_beside_the_init),
 		cmocka_unit_test(cwd_outside_of_the_root_is_refused),
+		cmocka_unit_test(exec_that_ends_at_once_keeps_its_exit),
 		cmocka_unit_test(paused_container_takes_no_exec),
 		cmocka_unit_test(filter_holds_for_init_and_exec),
 		cmocka_unit_test(container_without_a_keeper_is_cleaned),

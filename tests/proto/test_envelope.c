@@ -225,6 +225,26 @@ static void test_unpack_is_bounded(void **state)
 	assert_null(unpack_mounts(TTRPC_PAYLOAD_MAX / 2));
 }
 
+/* A C string would end at the NUL: the id "c\0x" must not be taken for container "c". */
+static void test_unpack_refuses_nul_in_text(void **state)
+{
+	const ProtobufCMessageDescriptor *kill = &husk__task__kill_request__descriptor, *create = &husk__task__create_task_request__descriptor;
+	ProtobufCMessage *m;
+
+	(void)state;
+	assert_null(ttrpc_unpack(kill, BYTES("\x0a\x03" "c\0x\x18\x09")));
+	assert_null(ttrpc_unpack(kill, BYTES("\x18\x09\x0a\x01\0")));
+	assert_null(ttrpc_unpack(kill, BYTES("\x0a\x02" "c\0\x0a\x01" "c"))); /* the last one counts, all must be whole */
+	assert_null(ttrpc_unpack(create, BYTES("\x1a\x05\x12\x03" "a\0b")));    /* rootfs.source */
+	assert_null(ttrpc_unpack(create, BYTES("\x1a\x05\x22\x03" "a\0b")));    /* one of rootfs.options */
+	/* In bytes, in an unknown field and in numbers it is one byte like others. */
+	m = ttrpc_unpack(create, BYTES("\x52\x05\x12\x03" "a\0b\xfa\x01\x01\0\xf9\x01\0\0\0\0\0\0\0\0\xfd\x01\0\0\0\0\x20\0\x0a\x01" "c"));
+	assert_non_null(m);
+	assert_string_equal(((Husk__Task__CreateTaskRequest *)m)->id, "c");
+	assert_int_equal(((Husk__Task__CreateTaskRequest *)m)->options->value.len, 3);
+	protobuf_c_message_free_unpacked(m, NULL);
+}
+
 static void test_pack_of_nothing(void **state)
 {
 	Husk__Task__DeleteResponse m;
@@ -252,6 +272,7 @@ int main(void)
 		cmocka_unit_test(test_response_decode),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_unpack_is_bounded),
+		cmocka_unit_test(test_unpack_refuses_nul_in_text),
 		cmocka_unit_test(test_pack_of_nothing),
 	};
 

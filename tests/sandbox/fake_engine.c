@@ -281,9 +281,9 @@ int oci_cgroup_frozen(const struct oci_cgroup *cg)
 	return cg->is_frozen;
 }
 
-int oci_cgroup_update(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err)
+int oci_update(struct oci_container *c, const struct oci_resources *r, oci_done_fn *fn, void *arg, struct hk_err *err)
 {
-	(void)cg, (void)r, (void)err;
+	(void)c, (void)r, (void)fn, (void)arg, (void)err;
 	return 0;
 }
 

@@ -195,6 +195,51 @@ static void vanished_bundle(void **state)
 	assert_false(has_socket(f));
 }
 
+/* Somebody is connected, or events wait for a daemon: the bundle may come back. */
+static void vanished_bundle_with_a_client(void **state)
+{
+	struct fixture *f = *state;
+	char moved[80];
+
+	(void)snprintf(moved, sizeof(moved), "%s.moved", f->dir);
+	assert_int_equal(rmdir(f->bundle), 0);
+	f->listener.n_conns = 1;
+	assert_false(ends(f, 100));
+	f->listener.n_conns = 0;
+	f->events.n_queued = 1;
+	f->events.is_in_flight = true;
+	assert_false(ends(f, 100));
+	assert_false(f->life.is_ending);
+	assert_int_equal(rename(f->dir, moved), 0); /* the daemon's whole state is gone: nobody will ever take them */
+	assert_false(ends(f, 100)); /* it tries for a last time to tell them */
+	assert_true(f->life.is_ending);
+	assert_int_equal(rename(moved, f->dir), 0);
+	f->events.is_in_flight = false;
+	f->events.n_queued = 0;
+}
+
+/* A daemon killed between Delete and Shutdown takes us up again when it is back, bundle and all, and then wants nothing for ever. */
+static void nobody_comes(void **state)
+{
+	struct fixture *f = *state;
+
+	f->listener.n_conns = 1;
+	f->pod.count = 1;
+	shim_life_deleted(&f->life);
+	assert_false(ends(f, 1200));
+	f->pod.count = 0;
+	shim_life_deleted(&f->life);
+	assert_false(ends(f, 500));
+	assert_true(shim_life_creating(&f->life)); /* fails; the time begins anew */
+	shim_life_created(&f->life);
+	f->events.n_queued = 1;
+	assert_false(ends(f, 1200));
+	f->events.n_queued = 0;
+	assert_true(ends(f, 1200));
+	f->listener.n_conns = 0;
+	assert_false(has_socket(f));
+}
+
 /* Another shim has taken the path: its socket is not ours to remove. */
 static void foreign_socket_stays(void **state)
 {
@@ -221,6 +266,8 @@ int main(void)
 		ROW(empty_is_no_reason),
 		ROW(signal_ends_at_once),
 		ROW(vanished_bundle),
+		ROW(vanished_bundle_with_a_client),
+		ROW(nobody_comes),
 		ROW(foreign_socket_stays),
 	};
 

@@ -1,0 +1,263 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The systemd cgroup driver against the systemd that runs this machine (the virtual machine's, usually): units, their properties and the
+files, before and after daemon-reload; what a create, a failed create, an update, a delete and a crash leave. Without containerd."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+# A copy, so that a test can take husk-systemd away.
+ORIGIN = os.environ.get("HUSK_BIN", "build/release/bin")
+COPY = tempfile.mkdtemp(prefix="husk-bin-")
+os.environ["HUSK_BIN"] = COPY
+import shim  # pylint: disable=wrong-import-position
+import ttrpc  # pylint: disable=wrong-import-position
+
+ROOT = "/sys/fs/cgroup"
+MIB = 1 << 20
+INFINITY = "infinity"
+HELPER = os.path.join(COPY, "husk-systemd")
+
+
+def read(path):
+    with open(path, encoding="ascii") as f:
+        return f.read().strip()
+
+
+def systemctl(*args):
+    return subprocess.run(["systemctl", *args], capture_output=True, text=True, check=False)
+
+
+def show(unit, name):
+    return systemctl("show", "--value", "-p", name, unit).stdout.strip()
+
+
+def cgroup_of(pid):
+    return next(line[3:] for line in read(f"/proc/{pid}/cgroup").split("\n") if line.startswith("0::"))
+
+
+def placed(where, annotations=None, **resources):
+    def change(c):
+        c["linux"]["cgroupsPath"] = where
+        c["linux"]["resources"].update(resources)
+        c["annotations"].update(annotations or {})
+    return change
+
+
+class SystemdTest(unittest.TestCase):
+    def setUp(self):
+        self.pod = shim.Pod()
+        self.addCleanup(self.pod.close)
+        self.name = os.path.basename(self.pod.dir)
+        self.unit = f"husk-{self.name}.scope"
+        self.path = f"/system.slice/{self.unit}"
+        self.where = f"system.slice:husk:{self.name}"
+
+    def file(self, name, path=None):
+        return read(f"{ROOT}{path or self.path}/{name}")
+
+    def is_gone(self, unit=None, path=None):
+        self.assertFalse(os.path.exists(f"{ROOT}{path or self.path}"))
+        self.assertEqual(show(unit or self.unit, "LoadState"), "not-found")
+
+    def update(self, **resources):
+        self.pod.call("Update", id="c", resources={"type_url": shim.RESOURCES_TYPE, "value": json.dumps(resources).encode()})
+
+    def compare(self, files, properties):
+        """What is in the files and in the unit, and again after systemd has read everything anew."""
+        for turn in ("made", "after daemon-reload", "after another change"):
+            self.assertEqual({n: self.file(n) for n in files}, files, turn)
+            self.assertEqual({n: show(self.unit, n) for n in properties}, properties, turn)
+            if turn == "made":
+                self.assertEqual(systemctl("daemon-reload").returncode, 0)
+            else: # makes systemd write the unit's files once more
+                self.assertEqual(systemctl("set-property", "--runtime", self.unit, "MemoryHigh=infinity").returncode, 0)
+
+    def test_properties_and_files(self):
+        pid = self.pod.run("c", ["sleep", "1000"], change=placed(
+            self.where, memory={"limit": 64 * MIB, "reservation": 32 * MIB, "swap": 96 * MIB}, pids={"limit": 77},
+            cpu={"shares": 512, "quota": 33333, "period": 100000, "cpus": "0", "mems": "0"}, blockIO={"weight": 500}))
+        self.assertEqual(cgroup_of(pid), self.path)
+        has_bfq = os.path.exists(f"{ROOT}{self.path}/io.bfq.weight")
+        files = {"memory.max": str(64 * MIB), "memory.low": str(32 * MIB), "memory.swap.max": str(32 * MIB), "pids.max": "77", "cpu.weight": "59",
+                 "cpu.max": "34000 100000", "cpuset.cpus": "0", "cpuset.mems": "0", **({"io.bfq.weight": "default 500"} if has_bfq else {})}
+        if not has_bfq and os.path.exists(f"{ROOT}{self.path}/io.weight"):
+            files["io.weight"] = "default 4950"
+        properties = {"MemoryMax": str(64 * MIB), "MemoryLow": str(32 * MIB), "MemorySwapMax": str(32 * MIB), "TasksMax": "77", "CPUWeight": "59",
+                      "CPUQuotaPerSecUSec": "340ms", "CPUQuotaPeriodUSec": "100ms", "AllowedCPUs": "0", "AllowedMemoryNodes": "0", "Delegate": "yes",
+                      "Slice": "system.slice", "Description": "husk container c", "DefaultDependencies": "no", "CollectMode": "inactive-or-failed"}
+        self.compare(files, properties)
+        self.update(memory={"limit": 128 * MIB, "swap": -1}, pids={"limit": -1}, cpu={"shares": 1024, "quota": -1})
+        files.update({"memory.max": str(128 * MIB), "memory.swap.max": "max", "pids.max": "max", "cpu.weight": "100", "cpu.max": "max 100000"})
+        properties.update({"MemoryMax": str(128 * MIB), "MemorySwapMax": INFINITY, "TasksMax": INFINITY, "CPUWeight": "100",
+                           "CPUQuotaPerSecUSec": INFINITY})
+        self.compare(files, properties)
+        self.update(cpu={"period": 50000, "quota": 5001})
+        files["cpu.max"], properties["CPUQuotaPerSecUSec"] = "5500 50000", "110ms"
+        self.compare(files, properties)
+        self.pod.finish("c")
+        self.is_gone()
+
+    def test_unified_and_idle(self):
+        self.pod.run("c", ["sleep", "1000"], change=placed(self.where, unified={
+            "memory.high": str(48 * MIB), "memory.min": str(MIB), "cpu.max": "12345 100000", "cpu.idle": "1", "pids.max": "50"}))
+        self.assertEqual({n: self.file(n) for n in ("memory.high", "cpu.max", "cpu.idle")},
+                         {"memory.high": str(48 * MIB), "cpu.max": "13000 100000", "cpu.idle": "1"})
+        self.assertEqual([show(self.unit, n) for n in ("MemoryHigh", "MemoryMin", "CPUQuotaPerSecUSec", "CPUWeight", "TasksMax")],
+                         [str(48 * MIB), str(MIB), "130ms", "idle", "50"])
+        self.update(cpu={"idle": 0})
+        self.assertEqual((self.file("cpu.idle"), self.file("cpu.weight"), show(self.unit, "CPUWeight")), ("0", "100", "100"))
+        self.pod.finish("c")
+        self.is_gone()
+
+    def test_devices_stay_filtered(self):
+        """daemon-reload takes no device filter away, and systemd has none of its own."""
+        self.pod.run("c", ["sh", "-c", "while :; do (: < /dev/kmsg) 2>/dev/null && echo open || echo refused; sleep 0.2; done"],
+                     change=lambda c: (placed(self.where)(c), [s.append("CAP_MKNOD") for s in c["process"]["capabilities"].values()],
+                                       c["linux"].update(devices=[{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}])))
+        self.pod.output["c"].wait_for(b"refused\n")
+        systemctl("daemon-reload")
+        systemctl("set-property", "--runtime", self.unit, "MemoryHigh=infinity")
+        time.sleep(1)
+        self.pod.finish("c")
+        self.assertNotIn("open", self.pod.output["c"].text())
+
+    def test_one_session_a_create_and_no_library_in_the_shim(self):
+        self.pod.run("c", ["sleep", "1000"], change=placed(self.where))
+        os.rename(HELPER, HELPER + ".away")
+        try:
+            self.pod.exec("c", "e", ["cat", "/proc/self/cgroup"])
+            self.pod.call("Start", id="c", exec_id="e")
+            self.pod.call("Wait", id="c", exec_id="e")
+            self.assertEqual(self.pod.output["e"].text().strip(), f"0::{self.path}")
+            self.pod.call("Delete", id="c", exec_id="e")
+            self.assertEqual(self.pod.call("State", id="c")["status"], 2)
+            self.pod.call("Stats", id="c")
+            self.pod.call("Pause", id="c")
+            self.pod.call("Resume", id="c")
+            with self.assertRaisesRegex(ttrpc.Error, "husk-systemd"):
+                self.pod.create("d", ["true"], change=placed(self.where + "d"))
+        finally:
+            os.rename(HELPER + ".away", HELPER)
+        self.assertNotIn("systemd", read(f"/proc/{self.pod.shim_pid}/maps"))
+        self.pod.finish("c")
+        self.is_gone()
+
+    def test_cgroup_namespace_and_inner_cgroups(self):
+        def change(c):
+            placed(self.where)(c)
+            c["linux"]["namespaces"].append({"type": "cgroup"})
+            c["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "rw"]})
+        self.pod.run("c", ["sh", "-c", "cat /proc/self/cgroup; busybox mkdir /sys/fs/cgroup/inner; echo $$ > /sys/fs/cgroup/inner/cgroup.procs; "
+                                       "cat /proc/self/cgroup; exec sleep 1000"], change=change)
+        self.pod.output["c"].wait_for(b"0::/\n0::/inner\n")
+        self.pod.exec("c", "e", ["true"])
+        self.pod.call("Start", id="c", exec_id="e")
+        self.assertEqual(self.pod.call("Wait", id="c", exec_id="e").get("exit_status", 0), 0)
+        self.pod.call("Delete", id="c", exec_id="e")
+        self.pod.finish("c")
+        self.is_gone()
+
+    def test_nested_slices_and_annotations(self):
+        slices = "husktest-pod1.slice"
+        self.addCleanup(systemctl, "stop", "husktest.slice")
+        pid = self.pod.run("c", ["sleep", "1000"], change=placed(f"{slices}:husk:{self.name}", {
+            "org.systemd.property.TimeoutStopSec": "uint64 7", "org.systemd.property.KillSignal": "9"}))
+        path = f"/husktest.slice/husktest-pod1.slice/{self.unit}"
+        self.assertEqual(cgroup_of(pid), path)
+        self.assertEqual([show(self.unit, n) for n in ("Slice", "TimeoutStopUSec", "KillSignal")], [slices, "7s", "9"])
+        self.pod.finish("c")
+        self.is_gone(path=path)
+        self.assertTrue(os.path.isdir(f"{ROOT}/husktest.slice"), "the pod's slice is its maker's")
+
+    def test_slice_as_the_container(self):
+        unit = "husktest2-c.slice"
+        self.addCleanup(systemctl, "stop", "husktest2.slice")
+        pid = self.pod.run("c", ["sleep", "1000"], change=placed(f"husktest2.slice::{unit}", pids={"limit": 9}))
+        path = f"/husktest2.slice/{unit}"
+        self.assertEqual((cgroup_of(pid), self.file("pids.max", path), show(unit, "TasksMax")), (path, "9", "9"))
+        self.pod.finish("c")
+        self.assertFalse(os.path.exists(f"{ROOT}{path}"))
+
+    def test_refused(self):
+        for where, annotations, text in (
+                ("system:husk:a", {}, "no slice"), ("a--b.slice:husk:a", {}, "no slice"), ("system.slice:husk:", {}, "no name"),
+                ("system.slice:husk:a/b", {}, "unit name"), (self.where, {"org.systemd.property.Requires": "['reboot.target']"}, "may not be set"),
+                (self.where, {"org.systemd.property.KillSignal": "'x'"}, "D-Bus type i")):
+            with self.assertRaisesRegex(ttrpc.Error, text):
+                self.pod.create("c", ["true"], change=placed(where, annotations))
+            self.is_gone()
+
+    def test_a_failed_create_leaves_no_unit(self):
+        with self.assertRaisesRegex(ttrpc.Error, "/no/such"):
+            self.pod.create("c", ["/no/such"], change=placed(self.where))
+        self.is_gone()
+        with self.assertRaisesRegex(ttrpc.Error, "pids.max|cpuset"): # systemd takes the property, the file is refused
+            self.pod.create("c", ["true"], change=placed(self.where, cpu={"cpus": "4000"}))
+        self.is_gone()
+
+    def test_somebody_elses_unit_is_left_alone(self):
+        with subprocess.Popen(["systemd-run", "--quiet", "--scope", f"--unit={self.unit}", "--slice=system.slice", "sleep", "1000"]) as other:
+            try:
+                shim.eventually(lambda: os.path.exists(f"{ROOT}{self.path}") and self.file("cgroup.procs"), what="the other unit")
+                with self.assertRaisesRegex(ttrpc.Error, self.unit):
+                    self.pod.create("c", ["true"], change=placed(self.where))
+                self.assertIsNone(other.poll())
+                self.assertEqual(show(self.unit, "ActiveState"), "active")
+            finally:
+                other.kill()
+        shim.eventually(lambda: not os.path.exists(f"{ROOT}{self.path}"), what="end of the other unit")
+
+    def test_a_failed_unit_of_the_name_is_replaced(self):
+        subprocess.run(["systemd-run", "--quiet", "--scope", f"--unit={self.unit}", "--slice=system.slice", "-p", "RuntimeMaxSec=1", "sleep", "1000"],
+                       check=False)
+        shim.eventually(lambda: show(self.unit, "ActiveState") == "failed", what="a failed unit")
+        pid = self.pod.run("c", ["sleep", "1000"], change=placed(self.where))
+        self.assertEqual(cgroup_of(pid), self.path)
+        self.pod.finish("c")
+        self.is_gone()
+
+    def test_oom(self):
+        self.pod.create("c", ["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"],
+                        change=placed(self.where, memory={"limit": 16 * MIB, "swap": 16 * MIB}))
+        self.pod.call("Start", id="c")
+        self.assertEqual(self.pod.call("Wait", id="c", timeout=60)["exit_status"], 137)
+        self.pod.call("Delete", id="c")
+        self.is_gone()
+        self.assertTrue(self.pod.events.wait_for(lambda log: any(t.endswith("delete") for t, _ in log)))
+        self.assertIn("oom", [t.rsplit("/", 1)[1] for t, _ in self.pod.events.log])
+
+    def test_a_crash_of_the_shim(self):
+        pid = self.pod.run("c", ["sleep", "1000"], change=placed(self.where))
+        os.kill(self.pod.shim_pid, signal.SIGKILL)
+        shim.eventually(lambda: not shim.is_alive(self.pod.shim_pid), what="end of the shim")
+        self.assertEqual(show(self.unit, "ActiveState"), "active")
+        self.assertEqual(self.pod.delete("c")["exit_status"], 137)
+        self.assertFalse(shim.is_alive(pid))
+        self.is_gone()
+
+
+if __name__ == "__main__":
+    try:
+        if not os.path.isdir("/run/systemd/system"):
+            print("SKIP: systemd does not run this machine (tests/run.sh --vm has one that it does)")
+            sys.exit(shim.SKIP)
+        if not os.path.exists(f"{ROOT}/cgroup.procs"):
+            print("SKIP: cgroup v1")
+            sys.exit(shim.SKIP)
+        for program in os.listdir(ORIGIN):
+            shutil.copy(os.path.join(ORIGIN, program), COPY)
+        shim.require()
+        if not os.path.exists(HELPER):
+            print("SKIP: husk-systemd was not built (libsystemd-dev)")
+            sys.exit(shim.SKIP)
+        unittest.main()
+    finally:
+        shutil.rmtree(COPY, ignore_errors=True)
