@@ -269,47 +269,20 @@ static int write_unified_cpu(struct oci_cgroup *cg, const struct oci_resources *
 	return write_ctl(cg, CG_CPU, &cpu, err);
 }
 
-/*
- * The directory must be there: systemd that runs in a cgroup namespace or under a prefix of its own has made it elsewhere. On v1 it may have
- * left out hierarchies, whose directories are then ours.
- */
-static int adopt_dirs(struct oci_cgroup *cg, struct hk_err *err)
-{
-	int r;
-
-	for (size_t i = 0; i < cg->host->n; i++) {
-		r = make_one(cg, i, err);
-		if (r == 0 && cg->host->mode == OCI_CGROUP_UNIFIED)
-			return hk_fail_text(err, HK_INTERNAL, ENOENT, "systemd started unit %s, but not as cgroup %s%s", cg->unit.name,
-			    cg->host->h[i].mount, cg->path);
-		if (r < 0 && r != -EEXIST)
-			return r;
-	}
-	return 0;
-}
-
 int oci_cgroup_adopt(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err)
 {
-	const struct cg_hier *cpuset = cg_host_find(cg->host, CG_CPUSET);
 	struct oci_resources settled = *r;
-	int rc = adopt_dirs(cg, err);
+	int rc;
 
 	cg_unit_settle_cpu(&settled, NULL);
-	if (rc == 0)
-		rc = prepare_v2(cg, r, err);
+	rc = prepare_v2(cg, r, err); /* no such directory: systemd runs below a prefix of its own and has made it elsewhere */
 	if (rc == 0)
 		rc = check_not_frozen(cg, err);
-	if (rc == 0 && cpuset && !cpuset->is_v2)
-		rc = cg_v1_cpuset_inherit(cpuset, cg->path, err);
 	if (rc == 0)
 		rc = write_limits(cg, &settled, err);
 	if (rc == 0)
 		rc = write_unified_cpu(cg, r, err);
-	if (rc == 0)
-		rc = write_devices(cg, r, err);
-	if (rc < 0)
-		undo(cg);
-	return rc;
+	return rc < 0 ? rc : write_devices(cg, r, err);
 }
 
 /*

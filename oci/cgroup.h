@@ -42,8 +42,8 @@ int oci_cgroup_create(struct oci_cgroup *cg, const struct oci_resources *r, stru
 /* A unit of systemd's: oci_cgroup_adopt in place of oci_cgroup_create. */
 bool oci_cgroup_is_unit(const struct oci_cgroup *cg);
 /*
- * After systemd has made the unit: takes its directory, makes those of hierarchies that systemd leaves alone, writes all limits and the
- * device rules. On failure only what this call made is gone.
+ * After systemd has made the unit: takes its directory, writes all limits and the device rules. On failure the unit is as systemd made it,
+ * and the caller ends it.
  */
 int oci_cgroup_adopt(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err);
 /*

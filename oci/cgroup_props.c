@@ -2,7 +2,7 @@
 /*
  * oci/cgroup_props.c — what systemd is told about a container's unit: linux.resources as unit properties, one for each file that systemd
  * writes too, with the value our own code writes there. So whatever makes systemd write again (daemon-reload, a change of a
- * neighbour) changes nothing. org.freedesktop.systemd1(5) and systemd.resource-control(5) have the names and types.
+ * neighbour) changes nothing. cgroup v2 only. org.freedesktop.systemd1(5) and systemd.resource-control(5) have the names and types.
  *
  * Without a property stay: devices (with the policy "auto" systemd has no filter of its own, and none but ours decides), hugetlb, rdma,
  * burst, rates and weights of single block devices: systemd touches none that it has not been told of.
@@ -151,17 +151,15 @@ static int add_quota(struct cg_props *p, int64_t quota, uint64_t period)
 	return r | add_limit(p, "CPUQuotaPerSecUSec", is_quota_usable(quota) ? (int64_t)quota_per_sec(quota, period) : -1);
 }
 
-static int add_cpu(struct cg_props *p, const struct oci_resources *r, const struct cg_prop_host *host)
+static int add_cpu(struct cg_props *p, const struct oci_resources *r)
 {
 	bool is_idle = r->cpu.idle.is_set && r->cpu.idle.v != 0;
 	int rc = 0;
 
-	if (is_idle && host->is_v2)
+	if (is_idle)
 		rc |= add(p, "CPUWeight@252 t 0"); /* systemd's word for cpu.idle */
-	else if (r->cpu.shares.is_set && r->cpu.shares.v != 0 && host->is_v2)
-		rc |= add(p, "CPUWeight t %llu", (unsigned long long)cg_cpu_weight(r->cpu.shares.v));
 	else if (r->cpu.shares.is_set && r->cpu.shares.v != 0)
-		rc |= add(p, "CPUShares t %llu", (unsigned long long)r->cpu.shares.v);
+		rc |= add(p, "CPUWeight t %llu", (unsigned long long)cg_cpu_weight(r->cpu.shares.v));
 	if (r->cpu.quota.is_set && r->cpu.period.is_set && r->cpu.period.v != 0)
 		rc |= add_quota(p, r->cpu.quota.v, r->cpu.period.v);
 	return rc;
@@ -198,15 +196,13 @@ static int add_cpuset(struct cg_props *p, const char *name, const char *list)
 	return add(p, "%s@244 ay %s", name, hex);
 }
 
-static int add_memory(struct cg_props *p, const struct oci_resources *r, const struct cg_prop_host *host)
+static int add_memory(struct cg_props *p, const struct oci_resources *r)
 {
 	int64_t swap;
 	int rc = 0;
 
 	if (r->memory.limit.is_set && r->memory.limit.v != 0)
-		rc |= add_limit(p, host->is_v2 ? "MemoryMax" : "MemoryLimit", r->memory.limit.v);
-	if (!host->is_v2)
-		return rc;
+		rc |= add_limit(p, "MemoryMax", r->memory.limit.v);
 	if (r->memory.reservation.is_set && r->memory.reservation.v != 0)
 		rc |= add_limit(p, "MemoryLow", r->memory.reservation.v);
 	if (cg_swap_max(&r->memory.limit, &r->memory.swap, &swap) == CG_SWAP_SET) /* errors are told where the file is written */
@@ -225,15 +221,13 @@ static uint64_t io_weight(uint64_t weight, bool has_bfq)
 	return weight <= 100 ? weight : 100 + (weight - 100) * 11;
 }
 
-static int add_io(struct cg_props *p, const struct oci_resources *r, const struct cg_prop_host *host)
+static int add_io(struct cg_props *p, const struct oci_resources *r, bool has_bfq)
 {
 	uint64_t w = r->block_io.weight.is_set ? r->block_io.weight.v : 0;
 
 	if (w == 0)
 		return 0;
-	if (!host->is_v2)
-		return add(p, "BlockIOWeight t %llu", (unsigned long long)w);
-	return add(p, "IOWeight t %llu", (unsigned long long)io_weight(w, host->has_bfq));
+	return add(p, "IOWeight t %llu", (unsigned long long)io_weight(w, has_bfq));
 }
 
 /* Values of other forms are the kernel's to refuse. */
@@ -275,20 +269,20 @@ static int add_unified(struct cg_props *p, const struct oci_kv *kv)
 	return add_quota(p, cpu.cpu.quota.v, cpu.cpu.period.v);
 }
 
-int cg_props_resources(struct cg_props *p, const struct oci_resources *r, const struct cg_prop_host *host, struct hk_err *err)
+int cg_props_resources(struct cg_props *p, const struct oci_resources *r, bool has_bfq, struct hk_err *err)
 {
-	int rc = add_memory(p, r, host) | add_cpu(p, r, host) | add_io(p, r, host);
+	int rc = add_memory(p, r) | add_cpu(p, r) | add_io(p, r, has_bfq);
 
 	if (r->pids_limit.is_set)
 		rc |= add_limit(p, "TasksMax", r->pids_limit.v == 0 ? 1 : r->pids_limit.v);
-	if (rc == 0 && host->is_v2 && r->cpu.cpus && *r->cpu.cpus)
+	if (rc == 0 && r->cpu.cpus && *r->cpu.cpus)
 		rc = add_cpuset(p, "AllowedCPUs", r->cpu.cpus);
-	if (rc == 0 && host->is_v2 && r->cpu.mems && *r->cpu.mems)
+	if (rc == 0 && r->cpu.mems && *r->cpu.mems)
 		rc = add_cpuset(p, "AllowedMemoryNodes", r->cpu.mems);
 	if (rc == -EINVAL)
 		return hk_fail_text(err, HK_INVALID, EINVAL, "cpu.cpus \"%.100s\" or cpu.mems \"%.100s\" is no list of numbers",
 		    r->cpu.cpus ? r->cpu.cpus : "", r->cpu.mems ? r->cpu.mems : "");
-	for (size_t i = 0; rc == 0 && host->is_v2 && i < r->unified.n; i++)
+	for (size_t i = 0; rc == 0 && i < r->unified.n; i++)
 		rc = add_unified(p, &r->unified.v[i]);
 	return rc ? oom(err) : 0;
 }

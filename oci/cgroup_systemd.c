@@ -60,6 +60,13 @@ int oci_unit_check(struct hk_err *err)
 {
 	char program[PATH_MAX];
 
+	/*
+	 * On v1 systemd rewrites the device list by its own notion of it, and knows neither our rules nor how to exchange them in one step;
+	 * since 256 it does not run there at all.
+	 */
+	if (oci_cgroup_host_mode() != OCI_CGROUP_UNIFIED)
+		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP,
+		    "the systemd cgroup driver, which this form chooses, needs cgroup v2, and this host has v1 hierarchies");
 	if (access("/run/systemd/system", F_OK) < 0) /* sd_booted(3) */
 		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP,
 		    "the systemd cgroup driver, which this form chooses, needs a host that systemd runs");
@@ -114,13 +121,12 @@ void oci_unit_settle(const struct oci_cgroup *cg, struct oci_resources *r)
 	cg_dir_done(&d);
 }
 
-static struct cg_prop_host prop_host(const struct oci_cgroup *cg)
+/* The root has no such file, and our own cgroup may not be there yet. */
+static bool has_bfq(const struct oci_cgroup *cg)
 {
-	struct cg_prop_host h = { .is_v2 = cg->host->mode == OCI_CGROUP_UNIFIED };
-	hk_autofd fd = h.is_v2 ? cg_open_leaf(cg_host_v2(cg->host), "/system.slice") : -1;
+	hk_autofd fd = cg_open_leaf(cg_host_v2(cg->host), "/system.slice");
 
-	h.has_bfq = fd >= 0 && faccessat(fd, "io.bfq.weight", F_OK, 0) == 0; /* the root has none, and ours is not there yet */
-	return h;
+	return fd >= 0 && faccessat(fd, "io.bfq.weight", F_OK, 0) == 0;
 }
 
 int oci_unit_start(const struct oci_engine *e, const struct oci_cgroup *cg, const struct oci_unit_start *o, oci_helper_fn *fn, void *arg,
@@ -128,13 +134,12 @@ int oci_unit_start(const struct oci_engine *e, const struct oci_cgroup *cg, cons
 {
 	hk_auto(cg_props_done) struct cg_props props = { 0 };
 	const struct call c = { .verb = "start", .unit = cg->unit.name, .props = &props, .timeout_ms = OCI_UNIT_TIMEOUT_MS };
-	const struct cg_prop_host host = prop_host(cg);
 	struct oci_resources settled = *o->resources;
 	int r = cg_props_unit(&props, &cg->unit, o->id, o->pid, err);
 
 	cg_unit_settle_cpu(&settled, NULL);
 	if (r == 0)
-		r = cg_props_resources(&props, &settled, &host, err);
+		r = cg_props_resources(&props, &settled, has_bfq(cg), err);
 	if (r == 0)
 		r = cg_props_annotations(&props, o->annotations, err);
 	return r < 0 ? r : run(e, &c, fn, arg, ret, err);
@@ -145,8 +150,7 @@ int oci_unit_update(const struct oci_engine *e, const struct oci_cgroup *cg, con
 {
 	hk_auto(cg_props_done) struct cg_props props = { 0 };
 	const struct call c = { .verb = "update", .unit = cg->unit.name, .props = &props, .timeout_ms = OCI_UNIT_TIMEOUT_MS };
-	const struct cg_prop_host host = prop_host(cg);
-	int rc = cg_props_resources(&props, r, &host, err);
+	int rc = cg_props_resources(&props, r, has_bfq(cg), err);
 
 	return rc < 0 ? rc : run(e, &c, fn, arg, ret, err);
 }

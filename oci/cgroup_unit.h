@@ -37,13 +37,10 @@ struct cg_props {
 };
 void cg_props_done(struct cg_props *p);
 
-struct cg_prop_host { /* which files the kernel has, since a property must say what its file says */
-	bool is_v2;   /* systemd keeps the resources in cgroup v2 */
-	bool has_bfq; /* io.bfq.weight is there, and gets the weight before io.weight does */
-};
 /* A scope holds `pid`; a slice holds nothing yet. */
 int cg_props_unit(struct cg_props *p, const struct cg_unit *u, const char *id, pid_t pid, struct hk_err *err);
-int cg_props_resources(struct cg_props *p, const struct oci_resources *r, const struct cg_prop_host *host, struct hk_err *err);
+/* has_bfq: the kernel has io.bfq.weight, which gets the weight before io.weight does; a property must say what its file says. */
+int cg_props_resources(struct cg_props *p, const struct oci_resources *r, bool has_bfq, struct hk_err *err);
 /* The annotations org.systemd.property.NAME, of the names that decide neither where the container is nor what it may use. */
 int cg_props_annotations(struct cg_props *p, const struct oci_kvs *annotations, struct hk_err *err);
 

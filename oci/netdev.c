@@ -47,7 +47,7 @@ struct move {
 
 static int on_link(void *arg, const struct nlmsghdr *m)
 {
-	const struct ifinfomsg *i = NLMSG_DATA(m);
+	const struct ifinfomsg *i = oci_nl_body(m);
 
 	if (m->nlmsg_type == RTM_NEWLINK && m->nlmsg_len >= NLMSG_LENGTH(sizeof(*i)))
 		*(int *)arg = i->ifi_index;
@@ -88,14 +88,14 @@ static int keep_address(struct addresses *a, const struct ifaddrmsg *m, const st
 		return -ENOMEM;
 	a->v = v;
 	if (attrs[IFA_FLAGS] && RTA_PAYLOAD(attrs[IFA_FLAGS]) == sizeof(flags))
-		memcpy(&flags, RTA_DATA(attrs[IFA_FLAGS]), sizeof(flags));
+		memcpy(&flags, oci_nl_value(attrs[IFA_FLAGS]), sizeof(flags));
 	if (!(flags & IFA_F_PERMANENT)) /* leased, or made by a router's word: it means nothing elsewhere */
 		return 0;
 	flags &= KEPT_FLAGS;
 	oci_nl_begin(&v[a->n], RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &body, sizeof(body));
 	for (size_t i = 0; rc == 0 && i < HK_ARRAY_SIZE(kept); i++)
 		if (attrs[kept[i]])
-			rc = oci_nl_attr(&v[a->n], kept[i], RTA_DATA(attrs[kept[i]]), RTA_PAYLOAD(attrs[kept[i]]));
+			rc = oci_nl_attr(&v[a->n], kept[i], oci_nl_value(attrs[kept[i]]), RTA_PAYLOAD(attrs[kept[i]]));
 	if (rc == 0 && flags)
 		rc = oci_nl_attr(&v[a->n], IFA_FLAGS, &flags, sizeof(flags));
 	if (rc == 0)
@@ -105,7 +105,7 @@ static int keep_address(struct addresses *a, const struct ifaddrmsg *m, const st
 
 static int on_address(void *arg, const struct nlmsghdr *m)
 {
-	const struct ifaddrmsg *i = NLMSG_DATA(m);
+	const struct ifaddrmsg *i = oci_nl_body(m);
 	const struct rtattr *attrs[ADDR_ATTRS];
 	struct addresses *a = arg;
 

@@ -93,7 +93,7 @@ void oci_nl_attrs(const struct nlmsghdr *m, size_t body_len, const struct rtattr
 /* The verdict; it ends a request. */
 static int verdict(struct oci_nl *nl, const struct nlmsghdr *m)
 {
-	const struct nlmsgerr *e = NLMSG_DATA(m);
+	const struct nlmsgerr *e = oci_nl_body(m);
 	const struct rtattr *attrs[NLMSGERR_ATTR_MSG + 1];
 	const struct rtattr *text;
 
@@ -104,7 +104,7 @@ static int verdict(struct oci_nl *nl, const struct nlmsghdr *m)
 	oci_nl_attrs(m, sizeof(*e), attrs, HK_ARRAY_SIZE(attrs));
 	text = attrs[NLMSGERR_ATTR_MSG];
 	if (text)
-		(void)hk_fmt(nl->text, sizeof(nl->text), "%.*s", (int)RTA_PAYLOAD(text), (const char *)RTA_DATA(text));
+		(void)hk_fmt(nl->text, sizeof(nl->text), "%.*s", (int)RTA_PAYLOAD(text), (const char *)oci_nl_value(text));
 	return e->error;
 }
 
@@ -113,15 +113,18 @@ static int read_some(struct oci_nl *nl, oci_nl_fn *fn, void *arg)
 {
 	_Alignas(struct nlmsghdr) char buf[ANSWER_MAX];
 	ssize_t got = recv(nl->fd, buf, sizeof(buf), MSG_TRUNC);
-	unsigned left;
 	int r;
 
 	if (got < 0)
 		return errno == EINTR ? 1 : -errno;
 	if ((size_t)got > sizeof(buf))
 		return -EMSGSIZE;
-	left = (unsigned)got;
-	for (const struct nlmsghdr *m = (const void *)buf; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+	for (size_t at = 0; at + sizeof(struct nlmsghdr) <= (size_t)got;) {
+		const struct nlmsghdr *m = (const struct nlmsghdr *)(const void *)(buf + at);
+
+		if (m->nlmsg_len < sizeof(*m) || m->nlmsg_len > (size_t)got - at)
+			return -EBADMSG;
+		at += NLMSG_ALIGN(m->nlmsg_len);
 		if (m->nlmsg_seq != nl->seq)
 			continue;
 		if (m->nlmsg_flags & NLM_F_DUMP_INTR)

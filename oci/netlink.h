@@ -21,6 +21,16 @@ struct oci_nl_request {
 	_Alignas(struct nlmsghdr) char buf[OCI_NL_REQUEST_MAX];
 };
 
+/* What the macros of linux/netlink.h do, for const. */
+static inline const void *oci_nl_body(const struct nlmsghdr *m)
+{
+	return (const char *)m + NLMSG_HDRLEN;
+}
+static inline const void *oci_nl_value(const struct rtattr *a)
+{
+	return (const char *)a + RTA_LENGTH(0);
+}
+
 int oci_nl_open(struct oci_nl *ret);
 void oci_nl_close(struct oci_nl *nl);
 
@@ -31,7 +41,10 @@ int oci_nl_attr(struct oci_nl_request *r, uint16_t type, const void *data, size_
 
 /* Each message of the answer, but for its end; a negative value ends the call with it. */
 typedef int oci_nl_fn(void *arg, const struct nlmsghdr *m);
-/* Sends and reads until the acknowledgement (NLM_F_ACK) or the dump's end. 0 or -errno; -EAGAIN: a dump was disturbed. fn may be NULL. */
+/*
+ * Sends and reads until the acknowledgement (NLM_F_ACK) or the dump's end. 0 or -errno; -EAGAIN: a dump was disturbed.
+ * fn may be NULL.
+ */
 int oci_nl_call(struct oci_nl *nl, struct oci_nl_request *r, oci_nl_fn *fn, void *arg);
 
 /* The attributes behind the fixed part of m, by type; NULL where there is none. */

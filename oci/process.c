@@ -97,7 +97,7 @@ int oci_step_cgroup(struct oci_job *j, struct hk_err *err)
 		if (r < 0)
 			return hk_fail(err, HK_INTERNAL, -r, "wait for systemd");
 	}
-	/* A scope has us in it by now; a slice, or a hierarchy of v1 that systemd leaves alone, has not. */
+	/* A scope of systemd's has us in it by now; a slice of its has not. */
 	r = oci_cgroup_enter(j->c->cgroup, j->init_pid, err);
 	if (r < 0)
 		return r;

@@ -100,7 +100,8 @@ class SystemdTest(unittest.TestCase):
                            "CPUQuotaPerSecUSec": INFINITY})
         self.compare(files, properties)
         self.update(cpu={"period": 50000, "quota": 5001})
-        files["cpu.max"], properties["CPUQuotaPerSecUSec"] = "5500 50000", "110ms"
+        files["cpu.max"] = "5500 50000"
+        properties.update(CPUQuotaPerSecUSec="110ms", CPUQuotaPeriodUSec="50ms")
         self.compare(files, properties)
         self.pod.finish("c")
         self.is_gone()

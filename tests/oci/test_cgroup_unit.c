@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,8 +18,6 @@
 #include "oci/base/err.h"
 #include "oci/cgroup_unit.h"
 #include "oci/spec.h"
-
-static const struct cg_prop_host v2 = { .is_v2 = true }, v1 = { 0 };
 
 static void test_forms(void **state)
 {
@@ -179,7 +178,7 @@ static void test_unit_properties(void **state)
 }
 
 /* The resources of a JSON text as properties, after settling against `current`. */
-static void expect_resources(const char *json, const struct cg_prop_host *host, const char *current, const char *wanted)
+static void expect_resources(const char *json, bool has_bfq, const char *current, const char *wanted)
 {
 	struct hk_arena arena = { .limit_bytes = 1 << 20 };
 	struct oci_resources r = { 0 };
@@ -189,7 +188,7 @@ static void expect_resources(const char *json, const struct cg_prop_host *host, 
 	if (oci_resources_parse(json, strlen(json), &arena, &r, &err) < 0)
 		fail_msg("%s: %s", json, err.text);
 	cg_unit_settle_cpu(&r, current);
-	if (cg_props_resources(&p, &r, host, &err) < 0)
+	if (cg_props_resources(&p, &r, has_bfq, &err) < 0)
 		fail_msg("%s: %s", json, err.text);
 	expect(&p, wanted);
 	cg_props_done(&p);
@@ -198,38 +197,32 @@ static void expect_resources(const char *json, const struct cg_prop_host *host, 
 
 static void test_resources(void **state)
 {
-	static const struct cg_prop_host bfq = { .is_v2 = true, .has_bfq = true };
-
 	(void)state;
-	expect_resources("{}", &v2, NULL, "");
-	expect_resources("{\"memory\":{\"limit\":1000,\"reservation\":500,\"swap\":1500}}", &v2, NULL,
+	expect_resources("{}", false, NULL, "");
+	expect_resources("{\"memory\":{\"limit\":1000,\"reservation\":500,\"swap\":1500}}", false, NULL,
 	    "MemoryMax t 1000; MemoryLow t 500; MemorySwapMax t 500");
-	expect_resources("{\"memory\":{\"limit\":-1}}", &v2, NULL, "MemoryMax t 18446744073709551615; MemorySwapMax t 18446744073709551615");
-	expect_resources("{\"memory\":{\"limit\":1000,\"reservation\":500}}", &v1, NULL, "MemoryLimit t 1000");
-	expect_resources("{\"pids\":{\"limit\":0}}", &v2, NULL, "TasksMax t 1");
-	expect_resources("{\"pids\":{\"limit\":-1}}", &v2, NULL, "TasksMax t 18446744073709551615");
-	expect_resources("{\"cpu\":{\"shares\":1024}}", &v2, NULL, "CPUWeight t 100");
-	expect_resources("{\"cpu\":{\"shares\":1024}}", &v1, NULL, "CPUShares t 1024");
-	expect_resources("{\"cpu\":{\"shares\":1024,\"idle\":1}}", &v2, NULL, "CPUWeight@252 t 0");
-	expect_resources("{\"cpu\":{\"cpus\":\"0-2,8\",\"mems\":\"1\"}}", &v2, NULL, "AllowedCPUs@244 ay 0701; AllowedMemoryNodes@244 ay 02");
-	expect_resources("{\"cpu\":{\"cpus\":\"0-2,8\"}}", &v1, NULL, "");
-	expect_resources("{\"blockIO\":{\"weight\":500}}", &v2, NULL, "IOWeight t 4950");
-	expect_resources("{\"blockIO\":{\"weight\":500}}", &bfq, NULL, "IOWeight t 4500"); /* of which systemd makes 500 for bfq again */
-	expect_resources("{\"blockIO\":{\"weight\":50}}", &bfq, NULL, "IOWeight t 50");
-	expect_resources("{\"blockIO\":{\"weight\":500}}", &v1, NULL, "BlockIOWeight t 500");
+	expect_resources("{\"memory\":{\"limit\":-1}}", false, NULL, "MemoryMax t 18446744073709551615; MemorySwapMax t 18446744073709551615");
+	expect_resources("{\"pids\":{\"limit\":0}}", false, NULL, "TasksMax t 1");
+	expect_resources("{\"pids\":{\"limit\":-1}}", false, NULL, "TasksMax t 18446744073709551615");
+	expect_resources("{\"cpu\":{\"shares\":1024}}", false, NULL, "CPUWeight t 100");
+	expect_resources("{\"cpu\":{\"shares\":1024,\"idle\":1}}", false, NULL, "CPUWeight@252 t 0");
+	expect_resources("{\"cpu\":{\"cpus\":\"0-2,8\",\"mems\":\"1\"}}", false, NULL, "AllowedCPUs@244 ay 0701; AllowedMemoryNodes@244 ay 02");
+	expect_resources("{\"blockIO\":{\"weight\":500}}", false, NULL, "IOWeight t 4950");
+	expect_resources("{\"blockIO\":{\"weight\":500}}", true, NULL, "IOWeight t 4500"); /* of which systemd makes 500 for bfq again */
+	expect_resources("{\"blockIO\":{\"weight\":50}}", true, NULL, "IOWeight t 50");
 }
 
 static void test_quota(void **state)
 {
 	(void)state;
-	expect_resources("{\"cpu\":{\"quota\":50000,\"period\":100000}}", &v2, NULL, "CPUQuotaPeriodUSec@242 t 100000; CPUQuotaPerSecUSec t 500000");
-	expect_resources("{\"cpu\":{\"quota\":33333}}", &v2, NULL, "CPUQuotaPeriodUSec@242 t 100000; CPUQuotaPerSecUSec t 340000");
-	expect_resources("{\"cpu\":{\"quota\":-1}}", &v2, "50000 20000",
+	expect_resources("{\"cpu\":{\"quota\":50000,\"period\":100000}}", false, NULL, "CPUQuotaPeriodUSec@242 t 100000; CPUQuotaPerSecUSec t 500000");
+	expect_resources("{\"cpu\":{\"quota\":33333}}", false, NULL, "CPUQuotaPeriodUSec@242 t 100000; CPUQuotaPerSecUSec t 340000");
+	expect_resources("{\"cpu\":{\"quota\":-1}}", false, "50000 20000",
 	    "CPUQuotaPeriodUSec@242 t 20000; CPUQuotaPerSecUSec t 18446744073709551615");
-	expect_resources("{\"cpu\":{\"period\":50000}}", &v2, "5000 10000", "CPUQuotaPeriodUSec@242 t 50000; CPUQuotaPerSecUSec t 100000");
-	expect_resources("{\"cpu\":{\"period\":50000}}", &v2, "max 10000",
+	expect_resources("{\"cpu\":{\"period\":50000}}", false, "5000 10000", "CPUQuotaPeriodUSec@242 t 50000; CPUQuotaPerSecUSec t 100000");
+	expect_resources("{\"cpu\":{\"period\":50000}}", false, "max 10000",
 	    "CPUQuotaPeriodUSec@242 t 50000; CPUQuotaPerSecUSec t 18446744073709551615");
-	expect_resources("{\"cpu\":{\"quota\":9223372036854775807}}", &v2, NULL,
+	expect_resources("{\"cpu\":{\"quota\":9223372036854775807}}", false, NULL,
 	    "CPUQuotaPeriodUSec@242 t 100000; CPUQuotaPerSecUSec t 18446744073709551615");
 }
 
@@ -259,17 +252,17 @@ static void test_quota_is_rounded_for_the_file(void **state)
 static void test_unified(void **state)
 {
 	(void)state;
-	expect_resources("{\"unified\":{\"memory.high\":\"max\",\"memory.min\":\"7\",\"pids.max\":\"5\",\"cpu.weight\":\"77\"}}", &v2, NULL,
+	expect_resources("{\"unified\":{\"memory.high\":\"max\",\"memory.min\":\"7\",\"pids.max\":\"5\",\"cpu.weight\":\"77\"}}", false, NULL,
 	    "CPUWeight t 77; MemoryHigh t 18446744073709551615; MemoryMin@240 t 7; TasksMax t 5");
-	expect_resources("{\"unified\":{\"cpu.max\":\"12345 100000\"}}", &v2, NULL,
+	expect_resources("{\"unified\":{\"cpu.max\":\"12345 100000\"}}", false, NULL,
 	    "CPUQuotaPeriodUSec@242 t 100000; CPUQuotaPerSecUSec t 130000");
-	expect_resources("{\"unified\":{\"cpuset.cpus\":\"0,9\",\"io.weight\":\"default 50\",\"cpu.idle\":\"1\"}}", &v2, NULL,
+	expect_resources("{\"unified\":{\"cpuset.cpus\":\"0,9\",\"io.weight\":\"default 50\",\"cpu.idle\":\"1\"}}", false, NULL,
 	    "CPUWeight@252 t 0; AllowedCPUs@244 ay 0102; IOWeight t 50");
 	/* It overrides, in the same place. */
-	expect_resources("{\"memory\":{\"limit\":1000},\"pids\":{\"limit\":3},\"unified\":{\"memory.max\":\"2000\"}}", &v2, NULL,
+	expect_resources("{\"memory\":{\"limit\":1000},\"pids\":{\"limit\":3},\"unified\":{\"memory.max\":\"2000\"}}", false, NULL,
 	    "MemoryMax t 2000; TasksMax t 3");
 	/* Files that systemd does not know are ours alone. */
-	expect_resources("{\"unified\":{\"memory.oom.group\":\"1\",\"io.max\":\"8:0 rbps=1\"}}", &v2, NULL, "");
+	expect_resources("{\"unified\":{\"memory.oom.group\":\"1\",\"io.max\":\"8:0 rbps=1\"}}", false, NULL, "");
 }
 
 static void test_bad_cpuset(void **state)
@@ -283,7 +276,7 @@ static void test_bad_cpuset(void **state)
 		struct oci_resources r = { 0 };
 
 		r.cpu.cpus = bad[i];
-		if (cg_props_resources(&p, &r, &v2, &err) != -EINVAL)
+		if (cg_props_resources(&p, &r, false, &err) != -EINVAL)
 			fail_msg("\"%s\" is taken", bad[i]);
 		assert_int_equal(err.kind, HK_INVALID);
 		cg_props_done(&p);
