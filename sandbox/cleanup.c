@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,15 +38,6 @@ static bool is_listening(const char *socket_path)
 		return false;
 	/* A full backlog (EAGAIN) is somebody who lives. */
 	return connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0 || errno == EAGAIN;
-}
-
-/* False for a zombie too. */
-static bool is_running(pid_t pid)
-{
-	hk_autofd pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	struct pollfd p = { .fd = pidfd, .events = POLLIN };
-
-	return pidfd < 0 ? errno != ESRCH : poll(&p, 1, 0) == 0;
 }
 
 static void kill_init(const struct store_record *rec)
@@ -164,7 +154,7 @@ static bool shim_is_alive(const char *dir, char *socket_path, size_t size)
 	socket_path[0] = '\0';
 	if (fd < 0 || store_read_shim(fd, &shim) < 0)
 		return false;
-	alive = is_listening(shim.socket) && (is_running(shim.pid) || !is_closed(shim.socket));
+	alive = is_listening(shim.socket) && (store_is_running(shim.pid) || !is_closed(shim.socket));
 	(void)hk_fmt(socket_path, size, "%s", shim.socket);
 	store_shim_done(&shim);
 	return alive;

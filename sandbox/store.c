@@ -2,12 +2,15 @@
 /* sandbox/store.c — see store.h. */
 #include "sandbox/store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
@@ -16,7 +19,7 @@
 
 #define FORMAT_LINE "husk 1\n"
 #define SHIM_FILE ".shim"
-enum { MAX_FILE = 16384, START_TIME_FIELD = 22, BOOT_ID_SIZE = 64 };
+enum { MAX_FILE = 16384, START_TIME_FIELD = 22, BOOT_ID_SIZE = 64, MAKE_TRIES = 100 };
 
 char *store_dir(const char *state_dir, const char *ns, const char *group)
 {
@@ -50,6 +53,14 @@ uint64_t store_start_time(pid_t pid)
 	return hk_parse_u64(at + 1, &v) == 0 ? v : 0;
 }
 
+bool store_is_running(pid_t pid)
+{
+	hk_autofd pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	return pidfd < 0 ? errno != ESRCH : poll(&p, 1, 0) == 0;
+}
+
 /* A pid and a start time mean a process of one boot only; /run may be kept over a reboot. */
 static void boot_id(char buf[BOOT_ID_SIZE])
 {
@@ -71,9 +82,16 @@ static int write_lines(const char *dir, const char *name, const char *text, int 
 int store_write_shim(const char *dir, pid_t pid, const char *socket)
 {
 	hk_autofree char *text = NULL;
-	int r = hk_mkdir_p(AT_FDCWD, dir, 0700);
+	int len = asprintf(&text, FORMAT_LINE "pid %d\nsocket %s\n", (int)pid, socket);
+	int r = -ENOENT;
 
-	return r < 0 ? r : write_lines(dir, SHIM_FILE, text, asprintf(&text, FORMAT_LINE "pid %d\nsocket %s\n", (int)pid, socket));
+	/* Another shim, the last of its namespace, may be taking the directories above away while we make ours below. */
+	for (int tries = 0; r == -ENOENT && tries < MAKE_TRIES; tries++) {
+		r = hk_mkdir_p(AT_FDCWD, dir, 0700);
+		if (r == 0)
+			r = write_lines(dir, SHIM_FILE, text, len);
+	}
+	return r;
 }
 
 int store_write_container(const char *dir, const struct store_record *r)
@@ -98,6 +116,28 @@ void store_remove_container(const char *dir, const char *id)
 		(void)unlink(path);
 }
 
+/* "NAME.PID~": a file that its writer, dead by now, did not come to rename (hk_write_file_atomic). */
+static bool is_abandoned(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+	char digits[16];
+	uint64_t pid;
+
+	if (!dot || !hk_has_suffix(dot, "~") || hk_fmt(digits, sizeof(digits), "%.*s", (int)strlen(dot) - 2, dot + 1) < 0)
+		return false;
+	return hk_parse_u64(digits, &pid) == 0 && pid <= INT_MAX && !store_is_running((pid_t)pid);
+}
+
+static void remove_abandoned(const char *dir)
+{
+	hk_autodir d = opendir(dir);
+
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+		if (is_abandoned(e->d_name))
+			(void)unlinkat(dirfd(d), e->d_name, 0);
+	}
+}
+
 void store_remove_dir(const char *dir)
 {
 	char path[PATH_MAX], text[MAX_FILE];
@@ -106,6 +146,7 @@ void store_remove_dir(const char *dir)
 
 	if (fd < 0)
 		return;
+	remove_abandoned(dir);
 	/* rmdir alone tells whether it is empty, so the shim's file goes first, and comes back if it is not. */
 	len = hk_read_file_at(fd, SHIM_FILE, text, sizeof(text) - 1);
 	(void)unlinkat(fd, SHIM_FILE, 0);

@@ -35,3 +35,5 @@ int store_read_shim(int dirfd, struct store_shim *ret);
 void store_shim_done(struct store_shim *s);
 /* 0 when there is no such process. */
 uint64_t store_start_time(pid_t pid);
+/* False for a zombie too. */
+bool store_is_running(pid_t pid);

@@ -7,6 +7,7 @@
  * (tests/attack/test_server.py looks). README, section "Security", says which attack each defence answers.
  */
 #pragma once
+#include <errno.h>
 #include <stdbool.h>
 
 #define HK_DEFENCES(X) \
@@ -36,9 +37,6 @@ enum hk_defence { HK_DEFENCES(HK_DEFENCE_ENUM) HK_N_DEFENCES };
 #ifdef HUSK_BREAKABLE
 /* tests/attack/naive.c: also the ways that the defences replaced, for no caller but a broken one. */
 bool hk_is_broken(enum hk_defence d);
-#else
-#define hk_is_broken(d) false
-#endif
 /* Below rootfd, by name as the kernel follows it: a link leads where it says, on the host. Makes what is missing where asked. */
 int hk_naive_open(int rootfd, const char *path, int flags, bool makes_dirs, int *ret_fd);
 /* The other end of a terminal by the name that it should have. */
@@ -51,3 +49,13 @@ void hk_naive_home(unsigned uid, char *buf, unsigned size);
 int hk_naive_procfs(void);
 /* The calling process's own inheritable capabilities. */
 unsigned long long hk_naive_inheritable(void);
+#else
+/* Names for what is never called; a compiler that does not optimise asks for them all the same. */
+#define hk_is_broken(d) false
+#define hk_naive_open(rootfd, path, flags, makes_dirs, ret_fd) (-ENOSYS)
+#define hk_naive_pts(rootfd, master, ret_fd) (-ENOSYS)
+#define hk_naive_id(text, len) 0U
+#define hk_naive_home(uid, buf, size) ((void)0)
+#define hk_naive_procfs() (-ENOSYS)
+#define hk_naive_inheritable() 0ULL
+#endif

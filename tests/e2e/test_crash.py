@@ -142,7 +142,8 @@ class DaemonKilled(DaemonTest):
             time.sleep(delay)
             self.daemon.stop()
             rm.wait()
-            shutil.rmtree(f"{self.bundles}/c1", ignore_errors=True)
+            for name in ("c1", ".c1"):  # which the daemon had no time to do
+                shutil.rmtree(f"{self.bundles}/{name}", ignore_errors=True)
             self.daemon.start()  # which takes the events that it has missed
             eventually(lambda: not self.shims(), 15 * SLOW, "end of the shim")
             self.ctr("containers", "rm", "c1", check=False)
@@ -298,7 +299,7 @@ class Exits(unittest.TestCase):
     def storm(self, pod, change):
         pod.run("c", ["sleep", "1000"], change=change)
         spec = {"type_url": shim.PROCESS_TYPE, "value": json.dumps(shim.process(["true"])).encode()}
-        clients = threading.local()
+        clients, killed = threading.local(), threading.Event()
         started, statuses = [], {}
 
         def one(i):
@@ -306,6 +307,7 @@ class Exits(unittest.TestCase):
                 clients.mine = pod.connect()
             eid = f"e{i}"
             if i == 100:
+                killed.set()
                 pod.call("Kill", id="c", signal=9)
             try:
                 clients.mine.task("Exec", id="c", exec_id=eid, spec=spec)
@@ -315,7 +317,7 @@ class Exits(unittest.TestCase):
                 statuses[eid] = wait.result(20)["exit_status"]
             except ttrpc.Error as e:
                 # Refused before, or lost on its way in; both are told as such.
-                self.assertTrue(e.code == PRECONDITION or i >= 80 and e.message.startswith("OCI runtime exec failed"), e)
+                self.assertTrue(killed.is_set() and (e.code == PRECONDITION or e.message.startswith("OCI runtime exec failed")), e)
         with concurrent.futures.ThreadPoolExecutor(20) as pool:
             list(pool.map(one, range(200)))
         self.assertEqual(pod.call("Wait", id="c")["exit_status"], 137)
@@ -324,7 +326,7 @@ class Exits(unittest.TestCase):
         log = pod.events.log
         told = [e["exec_id"] for topic, e in log if topic == "/tasks/exec-started"]
         exits = [e["id"] for topic, e in log if topic == "/tasks/exit"]
-        self.assertGreaterEqual(len(told), 60)
+        self.assertGreaterEqual(len(told), 40)
         self.assertEqual(set(started), set(told))
         self.assertEqual(exits[-1], "c")
         self.assertEqual(sorted(exits[:-1]), sorted(told))

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct hk_err;
+
 struct fake {
 	int launch_ms, start_ms, remove_ms; /* before the callback */
 	int freeze_looks;    /* how often oci_cgroup_frozen says "not yet"; -1 = for ever */
@@ -18,5 +20,9 @@ struct fake {
 	const char *exec_linger; /* the annotation */
 	int n_signal_all; /* counts the calls */
 	int n_alive;      /* containers not freed */
+	/* An update that systemd is told of: its callback is kept for the test to call. */
+	bool updates_later;
+	void (*update_fn)(void *arg, const struct hk_err *err);
+	void *update_arg;
 };
 extern struct fake fake;

@@ -394,6 +394,40 @@ static void pausing(void **state)
 	assert_events("create c1;start c1;paused c1;resumed c1;exit c1 137;delete c1;");
 }
 
+static void updating(void **state)
+{
+	static const char json[] = "{\"pids\":{\"limit\":5}}";
+	const struct hk_err refusal = { .code = EIO, .kind = HK_INTERNAL, .text = "systemd says no" };
+	struct answer a;
+
+	(void)state;
+	create("c1", "exec sleep 1000", "", &a);
+	succeeded(&a);
+	sbx_update(world.pod, "c1", "", 0, to(&a));
+	refused(&a, HK_INVALID, "update of c1 without resources");
+	sbx_update(world.pod, "c2", json, strlen(json), to(&a));
+	answered(&a);
+	assert_int_equal(a.err.kind, HK_NOT_FOUND);
+	sbx_update(world.pod, "c1", json, strlen(json), to(&a));
+	assert_int_equal(a.calls, 1); /* files alone: at once */
+	succeeded(&a);
+	/* Where systemd is told too, the answer is its answer. */
+	fake.updates_later = true;
+	sbx_update(world.pod, "c1", json, strlen(json), to(&a));
+	turn(5);
+	assert_int_equal(a.calls, 0);
+	fake.update_fn(fake.update_arg, NULL);
+	succeeded(&a);
+	sbx_update(world.pod, "c1", json, strlen(json), to(&a));
+	fake.update_fn(fake.update_arg, &refusal);
+	refused(&a, HK_INTERNAL, "systemd says no");
+	/* A container that goes meanwhile takes the request along. */
+	sbx_update(world.pod, "c1", json, strlen(json), to(&a));
+	delete("c1");
+	answered(&a);
+	assert_int_equal(a.err.kind, HK_NOT_FOUND);
+}
+
 static void oom_before_exit(void **state)
 {
 	struct answer wait;
@@ -522,7 +556,7 @@ int main(void)
 		T(a_start_that_fails),
 		T(a_delete_that_comes_while_creating),
 		T(a_removal_that_fails_can_be_tried_again),
-		T(pausing),
+		T(pausing), T(updating),
 		T(oom_before_exit),
 		T(signals),
 		T(what_the_init_left_is_killed),

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
@@ -112,6 +113,57 @@ static void test_what_is_refused(void **state)
 	store_remove_dir(dir);
 }
 
+/* A shim killed in the middle of a write leaves its temporary file; one that is at it right now keeps its. */
+static void test_abandoned_files_go(void **state)
+{
+	hk_autofree char *dir = store_dir(state_dir, "ns1", "g");
+	char mine[64], dead[64];
+	const pid_t pid = fork();
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	(void)snprintf(mine, sizeof(mine), "c1.%d~", (int)getpid());
+	(void)snprintf(dead, sizeof(dead), "c.1.%d~", (int)pid);
+	assert_int_equal(store_write_shim(dir, 1, "/s"), 0);
+	write_text(dir, mine, "x");
+	write_text(dir, dead, "x");
+	store_remove_dir(dir);
+	assert_int_equal(access(dir, F_OK), 0);
+	store_remove_container(dir, mine);
+	store_remove_dir(dir);
+	assert_int_equal(access(state_dir, F_OK), -1);
+}
+
+/* Pods come while others go, and with the last of them the directories above. */
+static void test_a_pod_comes_while_the_last_one_goes(void **state)
+{
+	hk_autofree char *a = store_dir(state_dir, "ns1", "a"), *b = store_dir(state_dir, "ns1", "b");
+	const pid_t pid = fork();
+
+	(void)state;
+	assert_true(pid >= 0);
+	for (int i = 0; i < 300; i++) {
+		if (store_write_shim(pid == 0 ? a : b, 1, "/s") < 0) {
+			if (pid == 0)
+				_exit(1);
+			fail_msg("round %d", i);
+		}
+		store_remove_dir(pid == 0 ? a : b);
+	}
+	if (pid == 0)
+		_exit(0);
+	{
+		int status = -1;
+
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	assert_int_equal(access(state_dir, F_OK), -1);
+}
+
 static void test_strange_group_names(void **state)
 {
 	hk_autofree char *odd = store_dir(state_dir, "ns1", "../../etc");
@@ -198,6 +250,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_what_is_refused),
+		cmocka_unit_test(test_abandoned_files_go),
+		cmocka_unit_test(test_a_pod_comes_while_the_last_one_goes),
 		cmocka_unit_test(test_strange_group_names),
 		cmocka_unit_test(test_cleanup_leaves_a_live_shim_alone),
 		cmocka_unit_test(test_cleanup_of_what_nobody_knows),
