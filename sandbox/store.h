@@ -6,6 +6,7 @@
  * whole or not at all. Text, one "key value" a line, first line the format: a newer husk must read what an older one left.
  */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
