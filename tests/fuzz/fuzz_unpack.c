@@ -5,12 +5,29 @@
  */
 #include <string.h>
 
+#include "oci/base/auto.h"
 #include "proto/bootstrap.pb-c.h"
 #include "proto/envelope.h"
 #include "proto/options.pb-c.h"
+#include "proto/sandbox.pb-c.h"
 #include "proto/task.pb-c.h"
 #include "proto/ttrpc.pb-c.h"
 #include "tests/fuzz/fuzz.h"
+
+/* All that others send: the files of the corpus name the first ones by number, so new ones go to the end. */
+static const ProtobufCMessageDescriptor *const types[] = { &husk__ttrpc__request__descriptor, &husk__ttrpc__response__descriptor,
+	&husk__bootstrap__bootstrap_params__descriptor, &husk__task__create_task_request__descriptor,
+	&husk__task__exec_process_request__descriptor, &husk__task__update_task_request__descriptor, &husk__options__runc_options__descriptor,
+	&husk__bootstrap__runtime_info__descriptor, &husk__task__delete_request__descriptor, &husk__task__resize_pty_request__descriptor,
+	&husk__task__state_request__descriptor, &husk__task__kill_request__descriptor, &husk__task__close_iorequest__descriptor,
+	&husk__task__pids_request__descriptor, &husk__task__checkpoint_task_request__descriptor, &husk__task__start_request__descriptor,
+	&husk__task__wait_request__descriptor, &husk__task__stats_request__descriptor, &husk__task__connect_request__descriptor,
+	&husk__task__shutdown_request__descriptor, &husk__task__pause_request__descriptor, &husk__task__resume_request__descriptor,
+	&husk__options__checkpoint_options__descriptor, &husk__sandbox__create_sandbox_request__descriptor,
+	&husk__sandbox__start_sandbox_request__descriptor, &husk__sandbox__platform_request__descriptor,
+	&husk__sandbox__stop_sandbox_request__descriptor, &husk__sandbox__wait_sandbox_request__descriptor,
+	&husk__sandbox__sandbox_status_request__descriptor, &husk__sandbox__ping_request__descriptor,
+	&husk__sandbox__shutdown_sandbox_request__descriptor, &husk__sandbox__sandbox_metrics_request__descriptor };
 
 struct budget {
 	unsigned int left;
@@ -52,13 +69,8 @@ static void compare(const ProtobufCMessageDescriptor *type, const uint8_t *bytes
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const ProtobufCMessageDescriptor *const types[] = { &husk__ttrpc__request__descriptor,
-		&husk__ttrpc__response__descriptor, &husk__bootstrap__bootstrap_params__descriptor,
-		&husk__task__create_task_request__descriptor, &husk__task__exec_process_request__descriptor,
-		&husk__task__update_task_request__descriptor, &husk__options__runc_options__descriptor,
-		&husk__bootstrap__runtime_info__descriptor };
 	struct fuzz_in in = { data, size };
-	const ProtobufCMessageDescriptor *type = types[fuzz_byte(&in) % 8];
+	const ProtobufCMessageDescriptor *type = types[fuzz_byte(&in) % HK_ARRAY_SIZE(types)];
 	struct budget b = { .left = fuzz_byte(&in) };
 	ProtobufCAllocator allocator = { .alloc = take, .free = give, .allocator_data = &b };
 	size_t len = in.len, packed_len;

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Fuzzes: tests/fuzz/run.sh SECONDS [TARGET ...] builds the libFuzzer programs (preset `fuzz`, needs clang) and runs each target, or those
-# named, for that long, from its corpus in the tree. What it finds new stays in build/fuzz/corpus/TARGET; a crashing input is written to
-# build/fuzz/TARGET.crash-*: fix the code and keep the input, made small, in tests/fuzz/corpus/TARGET. Ends non-zero if a target failed.
+# named, for that long, from its corpus in the tree, as many at a time as there are processors (HUSK_FUZZ_JOBS: so many). What it finds new
+# stays in build/fuzz/corpus/TARGET; a crashing input is written to build/fuzz/TARGET.crash-*: fix the code and keep the input, made
+# small, in tests/fuzz/corpus/TARGET. Ends non-zero if a target failed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ $# -lt 1 ] || ! [[ $1 =~ ^[0-9]+$ ]]; then
-	sed -n '3,6s/^# //p' tests/fuzz/run.sh >&2
+	sed -n '3,7s/^# //p' tests/fuzz/run.sh >&2
 	exit 2
 fi
 seconds=$1
@@ -28,9 +29,9 @@ fi
 TMPDIR=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d) # memory: some targets write files for every input
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
-failed=()
-for name in "$@"; do
-	new=build/fuzz/corpus/$name dict=tests/fuzz/dict/$name.dict log=build/fuzz/$name.log
+
+fuzz() {
+	local name=$1 new=build/fuzz/corpus/$1 dict=tests/fuzz/dict/$1.dict log=build/fuzz/$1.log
 	mkdir -p "$new"
 	options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 -max_len=16384 -print_final_stats=1 -artifact_prefix="build/fuzz/$name.")
 	[ -e "$dict" ] && options+=("-dict=$dict")
@@ -40,7 +41,21 @@ for name in "$@"; do
 	else
 		printf '%-14s FAILED, see %s\n' "$name" "$log"
 		grep -E 'broken promise|ERROR:|runtime error|SUMMARY|Test unit written' "$log" || tail -n 5 "$log"
-		failed+=("$name")
+		return 1
 	fi
+}
+
+failed=0
+running=0
+for name in "$@"; do
+	if [ "$running" -ge "${HUSK_FUZZ_JOBS:-$(nproc)}" ]; then
+		wait -n || failed=1
+		running=$((running - 1))
+	fi
+	fuzz "$name" &
+	running=$((running + 1))
 done
-[ ${#failed[@]} -eq 0 ]
+for ((; running > 0; running--)); do
+	wait -n || failed=1
+done
+exit $failed
