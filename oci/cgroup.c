@@ -37,7 +37,7 @@ int cg_open_on(const struct cg_host *host, const char *cgroups_path, const char 
 		return r;
 	}
 	/* A unit that is there already is another container's: ours is new. */
-	if (host->mode == OCI_CGROUP_UNIFIED && !cg->unit.name) {
+	if (cg_host_v2(host) && !cg->unit.name) {
 		int fd = cg_open_leaf(cg_host_v2(host), cg->path);
 
 		if (fd >= 0) /* made by an earlier process */
@@ -81,6 +81,11 @@ bool oci_cgroup_is_unit(const struct oci_cgroup *cg)
 int oci_cgroup_clone_fd(const struct oci_cgroup *cg)
 {
 	return cg->v2_fd;
+}
+
+bool oci_cgroup_is_v2_alone(const struct oci_cgroup *cg)
+{
+	return cg->host->mode == OCI_CGROUP_UNIFIED;
 }
 
 static void undo(struct oci_cgroup *cg)
@@ -160,6 +165,7 @@ static int prepare_v2(struct oci_cgroup *cg, const struct oci_resources *r, stru
 {
 	const struct cg_hier *v2 = cg_host_v2(cg->host);
 	uint32_t ctls = v2 ? v2->ctls : 0;
+	int fd;
 
 	if (!v2)
 		return 0;
@@ -169,14 +175,11 @@ static int prepare_v2(struct oci_cgroup *cg, const struct oci_resources *r, stru
 		if (r->n_rdma == 0)
 			ctls &= ~CG_BIT(CG_RDMA);
 	}
-	if (cg->host->mode == OCI_CGROUP_UNIFIED) {
-		int fd = cg_open_leaf(v2, cg->path);
-
-		if (fd < 0)
-			return hk_fail(err, HK_INTERNAL, -fd, "open cgroup %s%s", v2->mount, cg->path);
-		hk_close(cg->v2_fd);
-		cg->v2_fd = fd;
-	}
+	fd = cg_open_leaf(v2, cg->path);
+	if (fd < 0)
+		return hk_fail(err, HK_INTERNAL, -fd, "open cgroup %s%s", v2->mount, cg->path);
+	hk_close(cg->v2_fd);
+	cg->v2_fd = fd;
 	return ctls ? cg_v2_enable(v2, cg->path, ctls, err) : 0;
 }
 
@@ -188,7 +191,7 @@ static int write_ctl(struct oci_cgroup *cg, enum cg_ctl ctl, const struct oci_re
 	int rc;
 
 	cg_dir_init(&d, h, cg->path);
-	if (h && cg->host->mode == OCI_CGROUP_UNIFIED)
+	if (h && h->is_v2)
 		d.fd = cg->v2_fd; /* lent */
 	rc = is_v2 ? cg_v2_write(ctl, &d, r, err) : cg_v1_write(ctl, &d, r, err);
 	if (d.fd != cg->v2_fd)
@@ -332,10 +335,14 @@ static bool v2_path_of(const struct oci_cgroup *cg, const struct cg_hier *v2, pi
 	return false;
 }
 
+/*
+ * On v1 by "tasks": a thread that moves itself needs no lock against forks of its group, while a write to cgroup.procs waits for a grace
+ * period of RCU (milliseconds, and more on a busy machine). We are one thread, so both mean the same.
+ */
 static int enter_one(const struct oci_cgroup *cg, const struct cg_hier *h, pid_t init_pid, struct hk_err *err)
 {
 	char abs[PATH_MAX], init_path[PATH_MAX];
-	int r = hk_fmt(abs, sizeof(abs), "%s%s/cgroup.procs", h->mount, cg->path);
+	int r = hk_fmt(abs, sizeof(abs), "%s%s/%s", h->mount, cg->path, h->is_v2 ? "cgroup.procs" : "tasks");
 
 	if (r >= 0)
 		r = hk_write_file_at(AT_FDCWD, abs, "0");
@@ -350,10 +357,11 @@ static int enter_one(const struct oci_cgroup *cg, const struct cg_hier *h, pid_t
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "enter cgroup %s%s", h->mount, cg->path) : 0;
 }
 
-int oci_cgroup_enter(const struct oci_cgroup *cg, pid_t init_pid, struct hk_err *err)
+int oci_cgroup_enter(const struct oci_cgroup *cg, pid_t init_pid, bool is_in_v2, struct hk_err *err)
 {
 	for (size_t i = 0; i < cg->host->n; i++) {
-		int r = enter_one(cg, &cg->host->h[i], init_pid, err);
+		const struct cg_hier *h = &cg->host->h[i];
+		int r = h->is_v2 && is_in_v2 ? 0 : enter_one(cg, h, init_pid, err);
 
 		if (r < 0)
 			return r;

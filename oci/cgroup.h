@@ -2,7 +2,7 @@
 /*
  * oci/cgroup.h — a container's place in the cgroup trees: unified (v2), legacy (v1) or hybrid; made by us, or by systemd.
  *
- * One struct oci_cgroup names the same path in every hierarchy of the host. It holds one dirfd on a unified host and none on v1
+ * One struct oci_cgroup names the same path in every hierarchy of the host. It holds one dirfd, of the v2 hierarchy, and none of v1's
  * (directories are opened when needed). Calls work on a cgroup that this process or an earlier one made. Files that vanish while
  * a cgroup dies answer ENODEV or ENOENT: both mean "gone". No call waits for the kernel: what takes time is asked again.
  */
@@ -54,13 +54,16 @@ int oci_cgroup_give(const struct oci_cgroup *cg, const struct oci_spec *s, uid_t
 /* Task.Update: writes only what `r` names, in an order the kernel accepts whether growing or shrinking. Device rules are left alone. */
 int oci_cgroup_update(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err);
 
-/* For clone3's CLONE_INTO_CGROUP: a borrowed dirfd on a unified host, else -1. */
+/* For clone3's CLONE_INTO_CGROUP: a borrowed dirfd of the v2 hierarchy, -1 where there is none. */
 int oci_cgroup_clone_fd(const struct oci_cgroup *cg);
+/* Then there is nothing else to enter. */
+bool oci_cgroup_is_v2_alone(const struct oci_cgroup *cg);
 /*
  * Moves the calling process into every hierarchy (v2: into the leaf; if that is EBUSY because the container delegated below it, into the
- * cgroup of `init_pid`, 0 = none). Runs in the set-up child, in the host's mount namespace, before it forks again.
+ * cgroup of `init_pid`, 0 = none; not at all if it was born there). Runs in the set-up child, in the host's mount namespace, before it
+ * forks again. The caller has one thread.
  */
-int oci_cgroup_enter(const struct oci_cgroup *cg, pid_t init_pid, struct hk_err *err);
+int oci_cgroup_enter(const struct oci_cgroup *cg, pid_t init_pid, bool is_in_v2, struct hk_err *err);
 
 /* Asks for freeze or thaw and returns; -EAGAIN never. Then poll oci_cgroup_frozen: 1 frozen, 0 not, -errno. */
 int oci_cgroup_freeze(struct oci_cgroup *cg, bool frozen, struct hk_err *err);

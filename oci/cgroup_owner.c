@@ -67,7 +67,7 @@ int oci_cgroup_give(const struct oci_cgroup *cg, const struct oci_spec *s, uid_t
 	size_t len;
 	int r;
 
-	if (dirfd < 0 || !is_wanted(s))
+	if (dirfd < 0 || !oci_cgroup_is_v2_alone(cg) || !is_wanted(s))
 		return 0;
 	r = hk_read_file_alloc(AT_FDCWD, DELEGATE_FILE, 1 << 16, &names, &len);
 	if (r == -ENOENT)

@@ -63,7 +63,7 @@ struct oci_cgroup {
 	const struct cg_host *host; /* borrowed */
 	char *path;                 /* owned; "/a/b", no dots, no double slash */
 	struct cg_unit unit;        /* owned; name NULL = the cgroupfs driver */
-	int v2_fd;                  /* owned; the leaf on a unified host once it exists */
+	int v2_fd;                  /* owned; the leaf of the v2 hierarchy once it exists */
 	/* By hierarchy: 1 + the length of `path` that was there before oci_cgroup_create; 0 = this object made nothing there. */
 	uint16_t made_from[CG_MAX_HIERARCHIES];
 };

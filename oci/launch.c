@@ -339,15 +339,23 @@ static pid_t clone_first(struct oci_launch *l)
 		mask = !j->is_exec && j->s.in_userns ? CLONE_NEWNS : 0;
 	if (!(j->is_exec && j->process->exec_cpu_affinity_initial))
 		c.cgroup_fd = oci_cgroup_clone_fd(l->c->cgroup);
-	if (c.cgroup_fd >= 0) {
+	if (c.cgroup_fd >= 0 && oci_cgroup_is_v2_alone(l->c->cgroup)) {
 		c.flags = mask;
 		pid = oci_clone(&c);
 		if (pid >= 0 || !is_cgroup_refusal(pid))
 			return pid;
+		c.cgroup_fd = -1;
 	}
 	j->enters_cgroup = true;
 	j->late_cgroupns = (mask & CLONE_NEWCGROUP) != 0;
 	c.flags = mask & ~(uint64_t)CLONE_NEWCGROUP;
+	if (c.cgroup_fd >= 0) { /* hybrid: the v2 part by birth, which waits for nobody; v1's from inside */
+		j->is_in_v2 = true;
+		pid = oci_clone(&c);
+		if (pid >= 0 || !is_cgroup_refusal(pid))
+			return pid;
+		j->is_in_v2 = false;
+	}
 	c.cgroup_fd = -1;
 	return oci_clone(&c);
 }

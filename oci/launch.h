@@ -56,6 +56,7 @@ struct oci_job {
 	uint64_t clone_mask;   /* create: CLONE_NEW* that the last clone makes */
 	bool needs_middle;     /* pid, time or user namespace: M clones I */
 	bool enters_cgroup;    /* not born there: the first process writes itself in */
+	bool is_in_v2;         /* born in the v2 part of a hybrid host's: only v1's are to be entered */
 	bool late_cgroupns;    /* then its cgroup namespace comes after that */
 	bool is_exec;
 	int init_pidfd;        /* exec: borrowed from the caller */

@@ -98,7 +98,7 @@ int oci_step_cgroup(struct oci_job *j, struct hk_err *err)
 			return hk_fail(err, HK_INTERNAL, -r, "wait for systemd");
 	}
 	/* A scope of systemd's has us in it by now; a slice of its has not. */
-	r = oci_cgroup_enter(j->c->cgroup, j->init_pid, err);
+	r = oci_cgroup_enter(j->c->cgroup, j->init_pid, j->is_in_v2, err);
 	if (r < 0)
 		return r;
 	/* The root of a cgroup namespace is where its maker is at that moment: so only now. */

@@ -148,7 +148,7 @@ static int place(const struct launch *l, struct hk_err *err)
 	if (l->oom_score >= -OOM_SCORE_MAX && hk_fmt(text, sizeof(text), "%d", l->oom_score) > 0)
 		(void)hk_write_file_at(AT_FDCWD, "/proc/self/oom_score_adj", text);
 	if (l->cgroup) {
-		r = oci_cgroup_enter(l->cgroup, 0, err);
+		r = oci_cgroup_enter(l->cgroup, 0, false, err);
 		if (r < 0)
 			return hk_wrap(err, "shim cgroup %s", l->spawn->shim_cgroup);
 	}

@@ -101,7 +101,7 @@ static pid_t spawn_inside(const struct oci_cgroup *cg, bool with_grandchild)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		if (oci_cgroup_enter(cg, 0, NULL) < 0)
+		if (oci_cgroup_enter(cg, 0, false, NULL) < 0)
 			_exit(1);
 		if (with_grandchild && fork() < 0)
 			_exit(2);
@@ -227,7 +227,7 @@ static void test_update_below_usage(void **state)
 	if (pid == 0) {
 		char *p;
 
-		if (oci_cgroup_enter(cg, 0, NULL) < 0)
+		if (oci_cgroup_enter(cg, 0, false, NULL) < 0)
 			_exit(1);
 		p = malloc(16 * MiB);
 		if (!p)
@@ -338,7 +338,7 @@ static void test_kill_without_v2(void **state)
 	assert_int_equal(oci_cgroup_create(cg, &r, NULL), 0);
 	pid = fork();
 	if (pid == 0) { /* forks as fast as the limit lets it; each child does the same */
-		if (oci_cgroup_enter(cg, 0, NULL) < 0)
+		if (oci_cgroup_enter(cg, 0, false, NULL) < 0)
 			_exit(1);
 		for (;;)
 			(void)!fork();
@@ -449,7 +449,7 @@ static void test_oom(void **state)
 	assert_int_equal(before, 0);
 	pid = fork();
 	if (pid == 0) {
-		if (oci_cgroup_enter(cg, 0, NULL) < 0)
+		if (oci_cgroup_enter(cg, 0, false, NULL) < 0)
 			_exit(1);
 		for (;;) {
 			char *m = malloc(MiB);
@@ -524,13 +524,13 @@ static void test_devices(void **state)
 	(void)state;
 	pid = fork();
 	if (pid == 0) {
-		if (oci_cgroup_enter(cg, 0, NULL) < 0)
+		if (oci_cgroup_enter(cg, 0, false, NULL) < 0)
 			_exit(1);
 		if (try_open("/dev/null") != 0 || try_open("/dev/urandom") != 0)
 			_exit(2);
 		if (try_open("/dev/kmsg") != EPERM)
 			_exit(3);
-		if (oci_cgroup_enter(cg2, 0, NULL) < 0)
+		if (oci_cgroup_enter(cg2, 0, false, NULL) < 0)
 			_exit(4);
 		_exit(try_open("/dev/kmsg") == 0 ? 0 : 5);
 	}

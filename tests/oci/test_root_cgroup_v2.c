@@ -168,11 +168,11 @@ static void test_enter_delegated(void **state)
 		hk_autofree char *text = NULL;
 		size_t len;
 
-		if (oci_cgroup_enter(cg, 0, NULL) != -EBUSY) /* nobody to follow */
+		if (oci_cgroup_enter(cg, 0, false, NULL) != -EBUSY) /* nobody to follow */
 			_exit(1);
-		if (oci_cgroup_enter(cg, getpid(), NULL) != -EBUSY) /* a process elsewhere is not followed */
+		if (oci_cgroup_enter(cg, getpid(), false, NULL) != -EBUSY) /* a process elsewhere is not followed */
 			_exit(2);
-		if (oci_cgroup_enter(cg, init, NULL) < 0)
+		if (oci_cgroup_enter(cg, init, false, NULL) < 0)
 			_exit(3);
 		if (hk_read_file_alloc(AT_FDCWD, "/proc/self/cgroup", 1 << 16, &text, &len) < 0)
 			_exit(4);
@@ -198,7 +198,7 @@ static void test_devices(void **state)
 
 	(void)state;
 	if (pid == 0) {
-		if (oci_cgroup_enter(cg, 0, NULL) < 0)
+		if (oci_cgroup_enter(cg, 0, false, NULL) < 0)
 			_exit(1);
 		if (try_open("/dev/kmsg") != 0 || try_open("/dev/null") != 0)
 			_exit(2);

@@ -317,7 +317,7 @@ static void own_cgroupns(struct scene *sc)
 {
 	struct hk_err err;
 
-	CHECK(oci_cgroup_enter(sc->s.cgroup, 0, &err) == 0);
+	CHECK(oci_cgroup_enter(sc->s.cgroup, 0, false, &err) == 0);
 	CHECK(unshare(CLONE_NEWCGROUP) == 0);
 }
 
