@@ -83,6 +83,14 @@ int oci_cgroup_pids(const struct oci_cgroup *cg, pid_t **ret, size_t *ret_n);
 int oci_cgroup_remove(struct oci_cgroup *cg, struct hk_err *err);
 
 /*
+ * A cgroup inside this one for one exec (`name`, a valid id) and all that it starts: on v2, or in v1's freezer hierarchy (HK_UNSUPPORTED
+ * where there is neither). *ret_fd is the caller's: what enters writes itself into its tasks or cgroup.procs, after oci_cgroup_enter.
+ */
+int oci_cgroup_sub_make(const struct oci_cgroup *cg, const char *name, int *ret_fd, struct hk_err *err);
+/* One round: kills whoever is in it, removes it. -EBUSY: ask again a little later. Missing is success. */
+int oci_cgroup_sub_end(const struct oci_cgroup *cg, const char *name);
+
+/*
  * OOM. *ret_fd (owned by the caller) is memory.events on v2: watch EPOLLPRI, pread at 0 after each event; on v1 an eventfd registered
  * with cgroup.event_control: watch EPOLLIN, read 8 bytes. *ret_events says which. -ENOENT without a memory controller.
  */

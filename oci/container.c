@@ -59,7 +59,7 @@ struct oci_job *oci_job_new(struct oci_container *c)
 	j->s.no_new_keyring = c->no_new_keyring;
 	j->s.sync_fd = j->s.rootfs_fd = j->s.proc_fd = j->s.devnull_fd = -1;
 	j->s.console_master = j->s.console_slave = j->s.at = -1;
-	j->null_fd = j->init_pidfd = -1;
+	j->null_fd = j->init_pidfd = j->tree_fd = -1;
 	for (int i = 0; i < OCI_N_NS; i++)
 		j->ns_fds[i] = -1;
 	return j;
@@ -71,6 +71,7 @@ void oci_job_free(struct oci_job *j)
 		return;
 	oci_ns_close_paths(j->ns_fds);
 	(void)hk_close(j->null_fd);
+	(void)hk_close(j->tree_fd);
 	(void)hk_close(j->s.devnull_fd);
 	if (j->s.spec)
 		free((void *)(uintptr_t)j->s.rootfs);

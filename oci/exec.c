@@ -186,6 +186,8 @@ int oci_exec(struct oci_container *c, const struct oci_exec_opts *o, oci_launch_
 	if (!j)
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "exec");
 	r = fill(j, o, err);
+	if (r == 0 && o->tree)
+		r = oci_cgroup_sub_make(c->cgroup, o->tree, &j->tree_fd, err);
 	if (r == 0)
 		return oci_launch_begin(c, &j, fn, arg, err);
 	oci_job_free(j);

@@ -331,6 +331,7 @@ static bool is_cgroup_refusal(int r)
 static pid_t clone_first(struct oci_launch *l)
 {
 	struct oci_job *j = l->job;
+	const bool is_v2_alone = oci_cgroup_is_v2_alone(l->c->cgroup);
 	uint64_t mask = j->is_exec ? 0 : j->clone_mask;
 	struct oci_clone c = { .cgroup_fd = -1, .ret_pidfd = &l->first_pidfd, .exit_signal = SIGCHLD };
 	pid_t pid;
@@ -338,8 +339,8 @@ static pid_t clone_first(struct oci_launch *l)
 	if (j->needs_middle) /* a user namespace's mounts are prepared outside of it, in a mount namespace of M's own */
 		mask = !j->is_exec && j->s.in_userns ? CLONE_NEWNS : 0;
 	if (!(j->is_exec && j->process->exec_cpu_affinity_initial))
-		c.cgroup_fd = oci_cgroup_clone_fd(l->c->cgroup);
-	if (c.cgroup_fd >= 0 && oci_cgroup_is_v2_alone(l->c->cgroup)) {
+		c.cgroup_fd = is_v2_alone && j->tree_fd >= 0 ? j->tree_fd : oci_cgroup_clone_fd(l->c->cgroup);
+	if (c.cgroup_fd >= 0 && is_v2_alone) {
 		c.flags = mask;
 		pid = oci_clone(&c);
 		if (pid >= 0 || !is_cgroup_refusal(pid))

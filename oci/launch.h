@@ -58,6 +58,7 @@ struct oci_job {
 	bool enters_cgroup;    /* not born there: the first process writes itself in */
 	bool is_in_v2;         /* born in the v2 part of a hybrid host's: only v1's are to be entered */
 	bool late_cgroupns;    /* then its cgroup namespace comes after that */
+	int tree_fd;           /* exec: owned; the cgroup of its own inside the container's, -1 = none */
 	bool is_exec;
 	int init_pidfd;        /* exec: borrowed from the caller */
 	pid_t init_pid;

@@ -75,6 +75,7 @@ struct oci_exec_opts {
 	size_t process_json_len;
 	bool terminal;
 	int stdio[3];      /* as in oci_create_opts */
+	const char *tree;  /* not NULL: it and all it starts live in a cgroup of that name (oci_cgroup_sub_end ends them, also after a failure) */
 	int init_pidfd;    /* borrowed; the live init whose namespaces are joined */
 	pid_t init_pid;
 };

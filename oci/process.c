@@ -84,6 +84,15 @@ int oci_step_affinity(struct oci_job *j, struct hk_err *err)
 	return initial ? oci_affinity_apply(initial, err) : 0;
 }
 
+static int enter_tree(const struct oci_job *j, struct hk_err *err)
+{
+	int r = j->tree_fd < 0 ? 0 : hk_write_file_at(j->tree_fd, "tasks", "0"); /* v1: waits for nobody */
+
+	if (r == -ENOENT)
+		r = hk_write_file_at(j->tree_fd, "cgroup.procs", "0");
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "enter the exec's own cgroup") : 0;
+}
+
 int oci_step_cgroup(struct oci_job *j, struct hk_err *err)
 {
 	int r;
@@ -104,7 +113,7 @@ int oci_step_cgroup(struct oci_job *j, struct hk_err *err)
 	/* The root of a cgroup namespace is where its maker is at that moment: so only now. */
 	if (j->late_cgroupns && unshare(CLONE_NEWCGROUP) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "unshare cgroup namespace");
-	return 0;
+	return enter_tree(j, err);
 }
 
 int oci_step_rdt(struct oci_job *j, struct hk_err *err)

@@ -92,12 +92,14 @@ void container_abandon(struct sbx_container *c, const struct hk_err *err)
 	fail_if_any(&c->start, err);
 	fail_if_any(&c->freeze_done, err);
 	fail_if_any(&c->update_done, err);
+	sbx_stdio_abandon(c->init.io);
 	calls_answer(&c->init.waiters, NULL, err);
 	calls_answer(&c->init.deletes, NULL, err);
 	hk_list_for(n, &c->execs) {
 		struct sbx_process *proc = hk_container_of(n, struct sbx_process, node);
 
 		fail_if_any(&proc->start, err);
+		sbx_stdio_abandon(proc->io);
 		calls_answer(&proc->waiters, NULL, err);
 		calls_answer(&proc->deletes, NULL, err);
 	}

@@ -15,7 +15,45 @@
 #include "sandbox/pod.h"
 #include "sandbox/stdio.h"
 
-enum { DRAIN_MS = 1000, LINGER_MAX_S = 86400 };
+enum { DRAIN_MS = 1000, LINGER_MAX_S = 86400, TREE_MIN_MS = 1, TREE_MAX_MS = 100, TREE_TIMEOUT_MS = 10000 };
+
+/* ---- husk.io/exec-kill-tree: what an exec has started ends with it ---- */
+
+static void finish_delete(struct sbx_process *proc);
+
+static bool wants_tree(const struct sbx_container *c)
+{
+	const char *s = oci_container_annotation(c->oci, "husk.io/exec-kill-tree");
+
+	return hk_streq(s, "true") || hk_streq(s, "1");
+}
+
+/* Again and again, since a fork may slip through a round. What cannot die stays to the container's own end. */
+static void end_tree(void *owner)
+{
+	struct sbx_process *proc = owner;
+
+	if (oci_cgroup_sub_end(oci_container_cgroup(proc->c->oci), proc->exec_id) == 0 || hk_now_ns() >= proc->tree_until_ns) {
+		proc->has_tree = false;
+		if (proc->is_drained)
+			finish_delete(proc);
+		return;
+	}
+	hk_timer_set(proc->c->pod->loop, &proc->tree_timer, proc->tree_delay_ms);
+	proc->tree_delay_ms = proc->tree_delay_ms * 2 > TREE_MAX_MS ? TREE_MAX_MS : proc->tree_delay_ms * 2;
+}
+
+static void begin_end_of_tree(struct sbx_process *proc)
+{
+	if (!proc->has_tree)
+		return;
+	proc->tree_delay_ms = TREE_MIN_MS;
+	proc->tree_until_ns = hk_now_ns() + TREE_TIMEOUT_MS * 1000000ULL;
+	hk_timer_init(&proc->tree_timer, end_tree, proc);
+	end_tree(proc);
+}
+
+/* ---- start and exit ---- */
 
 static void start_failed(struct sbx_process *proc, const struct hk_err *err)
 {
@@ -28,6 +66,7 @@ static void start_failed(struct sbx_process *proc, const struct hk_err *err)
 	(void)proc_step(&proc->state, PE_FAILED, NULL);
 	proc->is_failed = true;
 	proc->is_opening = false;
+	begin_end_of_tree(proc);
 	sbx_stdio_free(proc->io);
 	proc->io = NULL;
 	calls_answer(&proc->waiters, &nothing, NULL);
@@ -39,10 +78,8 @@ static void on_linger_over(void *owner)
 {
 	struct sbx_process *proc = owner;
 
-	if (proc->state != PROC_TOLD) /* a Delete has its own limit */
-		return;
-	sbx_stdio_free(proc->io);
-	proc->io = NULL;
+	if (proc->state == PROC_TOLD && proc->io) /* a Delete has its own limit */
+		sbx_stdio_hang_up(proc->io);
 }
 
 /*
@@ -66,6 +103,7 @@ static void on_exit_of_exec(void *owner, const struct hk_exit *x)
 
 	proc->x = *x;
 	(void)proc_step(&proc->state, PE_DIED, NULL);
+	begin_end_of_tree(proc);
 	sbx_stdio_exited(proc->io);
 	begin_linger(proc);
 	if (x->status == 128 + SIGKILL)
@@ -129,8 +167,10 @@ static void on_stdio(void *arg, const struct hk_err *io_err)
 		start_failed(proc, &err);
 		return;
 	}
+	proc->has_tree = wants_tree(c);
 	r = oci_exec(c->oci,
 	    &(struct oci_exec_opts){
+		.tree = proc->has_tree ? proc->exec_id : NULL,
 		.process_json = proc->spec_json,
 		.process_json_len = proc->spec_json_len,
 		.terminal = proc->terminal,
@@ -209,17 +249,27 @@ void exec_free(struct sbx_process *proc)
 	free(proc);
 }
 
+static void finish_delete(struct sbx_process *proc)
+{
+	const struct sbx_reply r = process_reply(proc);
+
+	hk_list_remove(&proc->node);
+	calls_answer(&proc->deletes, &r, NULL);
+	exec_free(proc);
+}
+
 static void on_drained(void *arg)
 {
 	struct sbx_process *proc = arg;
-	const struct sbx_reply r = process_reply(proc);
 
 	/* The client shall have its EOF before it has its answer. */
 	sbx_stdio_free(proc->io);
 	proc->io = NULL;
-	hk_list_remove(&proc->node);
-	calls_answer(&proc->deletes, &r, NULL);
-	exec_free(proc);
+	proc->is_drained = true;
+	if (!proc->has_tree)
+		finish_delete(proc);
+	else if (proc->tree_until_ns > hk_now_ns() + DRAIN_MS * 1000000ULL)
+		proc->tree_until_ns = hk_now_ns() + DRAIN_MS * 1000000ULL;
 }
 
 void exec_delete(struct sbx_process *proc, struct sbx_done done)

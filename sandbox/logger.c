@@ -2,7 +2,8 @@
 /*
  * sandbox/logger.c — binary:// and binary-v2:// loggers, as containerd defines them (pkg/shim's logging.Run on the other side): fd 3 is
  * the process's stdout, fd 4 its stderr, fd 5 is closed or written to when the logger is ready; nothing else is open but /dev/null on 0-2,
- * and the environment has two variables. A logger outlives its process and its struct sbx_stdio: it ends by itself once its input has.
+ * and the environment has two variables. Its end is Delete's: the input ends, what is in the pipes is left to it, then SIGTERM, then SIGKILL. So
+ * the log is whole when Delete is answered, and nothing stays behind.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,9 +21,17 @@
 #include "oci/base/child.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
+#include "oci/base/str.h"
 #include "sandbox/stdio_priv.h"
 
-enum { READY_MS = 30000, END_MS = 12000, MAX_ARGS = 128 };
+enum {
+	READY_MS = 30000,
+	LAST_READ_MS = 1000, /* to read what is in the pipes */
+	LAST_WORD_MS = 250,  /* after that, to see the end of it and go */
+	TERM_MS = 12000,
+	LOOK_MAX_MS = 50,
+	MAX_ARGS = 128
+};
 
 struct logger {
 	struct hk_loop *loop;
@@ -29,9 +39,12 @@ struct logger {
 	struct hk_source ready;
 	struct hk_timer timer; /* for readiness, later for the end */
 	int ready_fd;          /* owned until it is ready */
-	int input[2];          /* owned: our own write ends, so that only Delete is the end of the output */
-	bool must_call_ready, is_dismissed;
+	int input[2];          /* owned: our own write ends, so that only Delete is the end of the output; then read ends, to see what is left */
+	bool must_call_ready, is_ending, is_killed;
+	uint64_t term_ns;      /* is_ending: when it gets SIGTERM at the latest */
+	uint32_t look_ms;
 	sbx_stdio_ready_fn *fn;    /* NULL once told */
+	logger_end_fn *ended;
 	void *owner;
 };
 
@@ -78,25 +91,127 @@ static void on_ready(void *owner, uint32_t events)
 	tell(l, NULL);
 }
 
-static void on_timer(void *owner)
+static void on_unready(void *owner)
 {
 	struct logger *l = owner;
 	struct hk_err err;
 
-	if (l->is_dismissed) {
-		(void)hk_child_kill(&l->child, SIGKILL);
-		return;
-	}
 	(void)hk_fail_text(&err, HK_DEADLINE, ETIMEDOUT, "logging binary was not ready within %d s", READY_MS / 1000);
 	tell(l, &err);
 }
 
+/* ---- the end ---- */
+
 static void on_exit_of(void *owner, const struct hk_exit *x)
 {
 	struct logger *l = owner;
+	logger_end_fn *ended = l->ended;
+	void *arg = l->owner;
 
-	(void)x; /* not a container's exit: nobody is told */
-	if (l->is_dismissed)
+	(void)x; /* not a container's exit: no event */
+	if (!l->is_ending && !l->is_killed)
+		return;
+	logger_free(l);
+	if (ended)
+		ended(arg);
+}
+
+static void on_term_over(void *owner)
+{
+	struct logger *l = owner;
+
+	(void)hk_child_kill(&l->child, SIGKILL);
+}
+
+static bool has_input(const struct logger *l)
+{
+	int n;
+
+	for (int i = 0; i < 2; i++)
+		if (l->input[i] >= 0 && ioctl(l->input[i], FIONREAD, &n) == 0 && n > 0)
+			return true;
+	return false;
+}
+
+/* No poll event tells that somebody else has read a pipe empty. */
+static void on_look(void *owner)
+{
+	struct logger *l = owner;
+	const uint64_t now = hk_now_ns(), soon = now + LAST_WORD_MS * 1000000ULL;
+
+	if (now >= l->term_ns) {
+		(void)hk_child_kill(&l->child, SIGTERM);
+		hk_timer_init(&l->timer, on_term_over, l);
+		hk_timer_set(l->loop, &l->timer, TERM_MS);
+		return;
+	}
+	if (!has_input(l) && l->term_ns > soon)
+		l->term_ns = soon;
+	hk_timer_set(l->loop, &l->timer, l->look_ms);
+	l->look_ms = l->look_ms * 2 > LOOK_MAX_MS ? LOOK_MAX_MS : l->look_ms * 2;
+}
+
+static int read_end(int fd)
+{
+	char path[32];
+
+	(void)hk_fmt(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+/* Nobody is told that it is ready any more. */
+static void disarm(struct logger *l)
+{
+	l->fn = NULL;
+	hk_source_del(l->loop, &l->ready);
+	hk_timer_cancel(&l->timer);
+	l->ready_fd = hk_close(l->ready_fd);
+}
+
+static bool is_alive(const struct logger *l)
+{
+	return l->child.pid != 0 && !l->child.is_dead;
+}
+
+void logger_end(struct logger *l, logger_end_fn *fn, void *owner)
+{
+	if (l->is_ending)
+		return;
+	disarm(l);
+	for (int i = 0; i < 2; i++) {
+		int fd = l->input[i] < 0 ? -1 : read_end(l->input[i]);
+
+		(void)hk_close(l->input[i]);
+		l->input[i] = fd;
+	}
+	l->is_ending = true;
+	if (!is_alive(l)) {
+		logger_free(l);
+		fn(owner);
+		return;
+	}
+	l->ended = fn;
+	l->owner = owner;
+	l->look_ms = 1;
+	l->term_ns = hk_now_ns() + LAST_READ_MS * 1000000ULL;
+	hk_timer_init(&l->timer, on_look, l);
+	on_look(l);
+}
+
+void logger_kill(struct logger *l)
+{
+	if (!l)
+		return;
+	disarm(l);
+	l->is_killed = true;
+	l->ended = NULL;
+	if (hk_child_kill(&l->child, SIGKILL) < 0)
+		logger_free(l);
+}
+
+void logger_forget(struct logger *l)
+{
+	if (l)
 		logger_free(l);
 }
 
@@ -272,7 +387,7 @@ int logger_spawn(const struct logger_opts *o, int ret_out[2], struct logger **re
 	l->ready_fd = l->input[0] = l->input[1] = -1;
 	hk_child_init(&l->child);
 	hk_source_init(&l->ready, HK_PASS_RPC, on_ready, l);
-	hk_timer_init(&l->timer, on_timer, l);
+	hk_timer_init(&l->timer, on_unready, l);
 	r = start(l, o, fds, err);
 	close_all(&fds[2][1], 1);
 	for (int i = 0; r == 0 && i < 2; i++) {
@@ -288,7 +403,7 @@ int logger_spawn(const struct logger_opts *o, int ret_out[2], struct logger **re
 	}
 	if (r < 0) {
 		close_all(&fds[0][0], 6);
-		logger_dismiss(l);
+		logger_kill(l);
 		return r;
 	}
 	close_all(&fds[0][0], 1);
@@ -298,21 +413,4 @@ int logger_spawn(const struct logger_opts *o, int ret_out[2], struct logger **re
 	ret_out[1] = fds[1][1];
 	*ret = l;
 	return 0;
-}
-
-void logger_dismiss(struct logger *l)
-{
-	if (!l)
-		return;
-	l->fn = NULL;
-	hk_source_del(l->loop, &l->ready);
-	l->ready_fd = hk_close(l->ready_fd);
-	close_all(l->input, 2);
-	l->is_dismissed = true;
-	if (l->child.pid == 0 || l->child.is_dead) {
-		logger_free(l);
-		return;
-	}
-	(void)hk_child_kill(&l->child, SIGTERM);
-	hk_timer_set(l->loop, &l->timer, END_MS);
 }

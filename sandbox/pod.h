@@ -56,6 +56,12 @@ struct sbx_process { /* the init, embedded in its container, or an exec (heap) *
 	size_t spec_json_len;
 	struct sbx_done start;
 	struct hk_timer linger; /* an exec that has ended while somebody still holds its output */
+	/* an exec with a cgroup of its own (husk.io/exec-kill-tree) */
+	bool has_tree;   /* its end has not been seen yet */
+	bool is_drained; /* a Delete waits for that end alone */
+	struct hk_timer tree_timer;
+	uint64_t tree_until_ns;
+	unsigned tree_delay_ms;
 };
 
 struct sbx_container {

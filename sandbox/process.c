@@ -17,6 +17,7 @@ void process_init(struct sbx_process *proc, struct sbx_container *c)
 	hk_list_init(&proc->deletes);
 	hk_child_init(&proc->child);
 	hk_timer_init(&proc->linger, NULL, proc);
+	hk_timer_init(&proc->tree_timer, NULL, proc);
 }
 
 int process_set_paths(struct sbx_process *proc, const char *const paths[3], bool terminal)
@@ -39,6 +40,7 @@ void process_done(struct sbx_process *proc)
 	calls_answer(&proc->deletes, NULL, &gone);
 	hk_child_done(&proc->child);
 	hk_timer_cancel(&proc->linger);
+	hk_timer_cancel(&proc->tree_timer);
 	sbx_stdio_free(proc->io);
 	proc->io = NULL;
 	for (int i = 0; i < 3; i++)

@@ -42,8 +42,11 @@ void relay_pump(struct relay *r)
 	if (r->is_done || r->from < 0)
 		return;
 	for (int i = 0; i < ROUNDS; i++) {
-		ssize_t n = splice(r->from, NULL, r->to, NULL, CHUNK, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		const int want = r->is_last && r->left < CHUNK ? r->left : CHUNK;
+		ssize_t n = want == 0 ? 0 : splice(r->from, NULL, r->to, NULL, (size_t)want, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
+		if (n > 0)
+			r->left -= r->is_last ? (int)n : 0;
 		if (n > 0 || (n < 0 && errno == EINTR))
 			continue;
 		if (n < 0 && errno == EAGAIN)
@@ -54,6 +57,16 @@ void relay_pump(struct relay *r)
 	code = wait_again(r);
 	if (code < 0)
 		finish(r, code);
+}
+
+void relay_end_here(struct relay *r)
+{
+	if (r->is_done || r->from < 0 || r->is_last)
+		return;
+	r->is_last = true;
+	if (ioctl(r->from, FIONREAD, &r->left) < 0)
+		r->left = 0;
+	relay_pump(r);
 }
 
 static void on_ready(void *owner, uint32_t events)

@@ -15,7 +15,8 @@ struct relay {
 	struct hk_loop *loop;
 	int from, to;
 	struct hk_source in, out; /* at most one is added at a time */
-	bool is_done;
+	bool is_done, is_last;
+	int left; /* is_last: what is still to move */
 	relay_end_fn *fn;
 	void *owner;
 };
@@ -25,5 +26,7 @@ void relay_init(struct relay *r, struct hk_loop *l, relay_end_fn *fn, void *owne
 int relay_start(struct relay *r, int from, int to);
 /* Moves what can be moved now; may run the end. */
 void relay_pump(struct relay *r);
+/* What is in the source now is the last of it: the end comes when that has arrived, whoever may still write. May run the end. */
+void relay_end_here(struct relay *r);
 /* Stops without an end. Call before the fds are closed; harmless when not started. */
 void relay_stop(struct relay *r);

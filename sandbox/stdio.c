@@ -27,7 +27,7 @@ enum { OPEN_RETRY_MS = 5, OPEN_RETRY_MAX_MS = 50, LINGER_MIN_MS = 1, LINGER_MAX_
 
 /* ---- drained? ---- */
 
-static bool is_drained(const struct sbx_stdio *s)
+static bool is_copied(const struct sbx_stdio *s)
 {
 	if (s->console)
 		return false;
@@ -37,24 +37,37 @@ static bool is_drained(const struct sbx_stdio *s)
 	return true;
 }
 
+static void on_logger_end(void *owner);
+
 static void check_drained(struct sbx_stdio *s)
 {
 	sbx_stdio_drained_fn *fn = s->drained;
 
-	if (!fn || !is_drained(s))
+	if (!fn || (!is_copied(s) && !s->is_late))
 		return;
+	if (s->logger) { /* its input ends when all of it is there; its own end comes back here */
+		logger_end(s->logger, on_logger_end, s);
+		return;
+	}
 	s->drained = NULL;
 	hk_timer_cancel(&s->drain);
 	fn(s->drain_owner);
 }
 
+static void on_logger_end(void *owner)
+{
+	struct sbx_stdio *s = owner;
+
+	s->logger = NULL;
+	check_drained(s);
+}
+
 static void on_drain_over(void *owner)
 {
 	struct sbx_stdio *s = owner;
-	sbx_stdio_drained_fn *fn = s->drained;
 
-	s->drained = NULL;
-	fn(s->drain_owner);
+	s->is_late = true;
+	check_drained(s);
 }
 
 void sbx_stdio_drain(struct sbx_stdio *s, uint32_t timeout_ms, sbx_stdio_drained_fn *fn, void *arg)
@@ -268,6 +281,15 @@ void sbx_stdio_exited(struct sbx_stdio *s)
 			relay_pump(&s->copy[i]->relay);
 }
 
+void sbx_stdio_hang_up(struct sbx_stdio *s)
+{
+	for (int i = 1; i < 3; i++)
+		if (s->copy[i])
+			relay_end_here(&s->copy[i]->relay);
+	if (s->logger)
+		logger_end(s->logger, on_logger_end, s);
+}
+
 void sbx_stdio_close_stdin(struct sbx_stdio *s)
 {
 	s->keeper = hk_close(s->keeper);
@@ -370,6 +392,12 @@ int sbx_stdio_open(const struct sbx_stdio_opts *o, sbx_stdio_ready_fn *fn, void 
 	return 0;
 }
 
+void sbx_stdio_abandon(struct sbx_stdio *s)
+{
+	if (s)
+		logger_forget(hk_take_ptr(s->logger));
+}
+
 void sbx_stdio_free(struct sbx_stdio *s)
 {
 	if (!s)
@@ -386,7 +414,7 @@ void sbx_stdio_free(struct sbx_stdio *s)
 		(void)hk_close(s->child[i]);
 		(void)hk_close(s->holder[i]);
 	}
-	logger_dismiss(s->logger);
+	logger_kill(s->logger);
 	(void)hk_close(s->keeper);
 	(void)hk_close(s->stdin_reader);
 	free(s);

@@ -44,11 +44,18 @@ const int *sbx_stdio_fds(const struct sbx_stdio *s);
 void sbx_stdio_launched(struct sbx_stdio *s, int *take_console, uid_t uid, gid_t gid);
 /* The process is dead: what is readable goes out now; the FIFOs' ends follow as soon as that loses nothing. */
 void sbx_stdio_exited(struct sbx_stdio *s);
+/* After sbx_stdio_exited: whoever still holds the output is cut off. What was written until now goes its way; the client's EOF follows. */
+void sbx_stdio_hang_up(struct sbx_stdio *s);
 /* Task.CloseIO: our own writer on stdin goes; what is in the FIFO still arrives. */
 void sbx_stdio_close_stdin(struct sbx_stdio *s);
 /* 0 without a terminal. */
 int sbx_stdio_resize(struct sbx_stdio *s, uint16_t cols, uint16_t rows);
-/* fn runs once, when all output has gone its way (perhaps before this returns) or after timeout_ms; it may free s. */
+/*
+ * The end: fn runs once, when all output has gone its way (perhaps before this returns) or after timeout_ms, and a logger has ended: by itself
+ * at the end of its input, at SIGTERM, or at SIGKILL 12 s later. fn may free s.
+ */
 void sbx_stdio_drain(struct sbx_stdio *s, uint32_t timeout_ms, sbx_stdio_drained_fn *fn, void *arg);
-/* Closes every end at once; the client's readers see EOF. Accepts NULL. */
+/* We go, the process stays: so does its logger. */
+void sbx_stdio_abandon(struct sbx_stdio *s);
+/* Closes every end at once; the client's readers see EOF. A logger that has not ended is killed: its process never ran. Accepts NULL. */
 void sbx_stdio_free(struct sbx_stdio *s);

@@ -160,13 +160,27 @@ static int spawn_logger(struct sbx_stdio *s, const char *uri, enum scheme scheme
 		.owner = s,
 	};
 
-	if (s->terminal)
-		return hk_fail_text(err, HK_UNSUPPORTED, EINVAL, "a terminal with a logging binary is not supported");
-	return logger_spawn(&lo, &s->child[1], &s->logger, err);
+	int out[2], r = logger_spawn(&lo, out, &s->logger, err);
+
+	if (r < 0)
+		return r;
+	if (!s->terminal) {
+		s->child[1] = out[0];
+		s->child[2] = out[1];
+		return 0;
+	}
+	/* A terminal has one stream: the logger's second stays empty. */
+	s->holder[1] = out[0];
+	(void)hk_close(out[1]);
+	r = hk_set_nonblock(out[0], true);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "set up the terminal's logging binary") : 0;
 }
 
+/* As stdout, once that is open. */
 static int duplicate(struct sbx_stdio *s)
 {
+	if (!s->opening->is_open[1])
+		return 0;
 	if (s->child[1] < 0)
 		return 1;
 	s->child[2] = fcntl(s->child[1], F_DUPFD_CLOEXEC, 0);
@@ -207,25 +221,25 @@ static int open_stream(struct sbx_stdio *s, int stream, struct hk_err *err)
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "open stdin FIFO %s", path) : r;
 }
 
+/* Each by itself: whose reader comes first is the client's business, and one that opens stderr first waits there for us. */
 int stdio_open_streams(struct sbx_stdio *s, struct hk_err *err)
 {
 	struct stdio_opening *op = s->opening;
+	int waits_for = -1;
 
-	while (op->next < 3) {
-		int r = open_stream(s, op->next, err);
+	for (int i = 0; i < 3; i++) {
+		int r = op->is_open[i] ? 1 : open_stream(s, i, err);
 
 		if (r < 0)
 			return r;
-		if (r == 0 && s->logger) { /* the logger tells by itself when it is ready; stderr is done too */
-			op->next = 3;
-			return 0;
-		}
-		if (r == 0 && hk_now_ns() >= op->deadline_ns)
-			return hk_fail_text(err, HK_DEADLINE, ETIMEDOUT, "%s FIFO %s: nobody opened it for reading in time",
-			    stream_names[op->next], op->o.paths[op->next]);
-		if (r == 0)
-			return 0;
-		op->next++;
+		op->is_open[i] = r == 1 || (i == 1 && s->logger);
+		if (!op->is_open[i] && waits_for < 0)
+			waits_for = i;
 	}
-	return 1;
+	if (waits_for < 0)
+		return s->logger ? 0 : 1; /* the logger tells by itself when it is ready */
+	if (hk_now_ns() >= op->deadline_ns)
+		return hk_fail_text(err, HK_DEADLINE, ETIMEDOUT, "%s FIFO %s: nobody opened it for reading in time",
+		    stream_names[waits_for], op->o.paths[waits_for]);
+	return 0;
 }

@@ -28,11 +28,12 @@ struct sbx_stdio {
 	int holder[3];   /* owned, 1 and 2: O_RDWR on the output FIFOs */
 	struct stdio_copy *copy[3]; /* owned, exec only */
 	struct console *console;    /* owned, terminal only */
-	struct logger *logger;      /* owned until the end, then on its own */
+	struct logger *logger;      /* owned */
 	struct stdio_opening *opening; /* owned while opening */
 	struct hk_timer linger;     /* after the exit: are the FIFOs read to their end? */
 	uint32_t linger_ms;
 	struct hk_timer drain;      /* sbx_stdio_drain's deadline */
+	bool is_late;               /* it has passed */
 	sbx_stdio_drained_fn *drained;
 	void *drain_owner;
 };
@@ -45,10 +46,10 @@ struct stdio_opening { /* gone once everything is open */
 	struct hk_timer timer;
 	uint64_t deadline_ns;
 	uint32_t retry_ms;
-	int next; /* the stream that waits for its reader */
+	bool is_open[3];
 };
 
-/* stdio_open.c: goes on from opening->next. 1 = all open, 0 = a reader or a logger is waited for, -errno. */
+/* stdio_open.c: tries what is not open yet. 1 = all open, 0 = a reader or a logger is waited for, -errno. */
 int stdio_open_streams(struct sbx_stdio *s, struct hk_err *err);
 /* stdio.c: the logger reads, or (err) never will. */
 void stdio_logger_ready(void *owner, const struct hk_err *err);
@@ -56,9 +57,8 @@ void stdio_logger_ready(void *owner, const struct hk_err *err);
 int stdio_make_pipe(struct sbx_stdio *s, int stream);
 
 /*
- * logger.c — a binary:// logger: a child of the shim that reads the process's output from pipes of its own. 1 = it reads; 0 = it was spawned
- * and `fn` tells when it is ready. child[1] and child[2] become the pipes' write ends; the logger keeps others of its own, since what
- * ends its input is Delete, not the process.
+ * logger.c — a binary:// logger: a child of the shim that reads the process's output from pipes of its own. `fn` tells when it is ready.
+ * ret_out are the pipes' write ends; the logger keeps others of its own, since what ends its input is Delete, not the process.
  */
 struct logger_opts {
 	struct hk_loop *loop;
@@ -69,5 +69,13 @@ struct logger_opts {
 	void *owner;
 };
 int logger_spawn(const struct logger_opts *o, int ret_out[2], struct logger **ret, struct hk_err *err);
-/* Closes its input, asks it to end, kills it after 12 s. Frees itself when it is dead. Accepts NULL. */
-void logger_dismiss(struct logger *l);
+/*
+ * Its input is at its end: it is left to read the rest, then asked to end, then killed. Frees itself; fn runs once, also before this returns.
+ * A second call changes nothing.
+ */
+typedef void logger_end_fn(void *owner);
+void logger_end(struct logger *l, logger_end_fn *fn, void *owner);
+/* At once, without a word; frees itself when it is dead. Accepts NULL, as the next. */
+void logger_kill(struct logger *l);
+/* It stays, we do not: frees the struct alone. */
+void logger_forget(struct logger *l);

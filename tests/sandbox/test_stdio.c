@@ -291,6 +291,75 @@ static void test_a_grandchild_keeps_an_exec_open_until_delete(void **state)
 	(void)hk_close(out);
 }
 
+/* Cut off: what it wrote before still arrives at a client that comes later, what it writes afterwards does not. */
+static void test_a_grandchild_is_hung_up_on(void **state)
+{
+	struct sbx_stdio *s;
+	char buf[16], big[100000];
+	int out = reader_of(out_path), p, got = 0;
+
+	(void)state;
+	s = open_exec("", out_path, "");
+	p = child_copy(s, 1);
+	launched(s);
+	(void)hk_close(out); /* the client is away: one pipe's worth is in the FIFO, the rest in the exec's pipe */
+	memset(big, 'x', sizeof(big));
+	for (int sent = 0; sent < (int)sizeof(big); turn(1)) {
+		ssize_t n = write(p, big, sizeof(big) - (size_t)sent > 4096 ? 4096 : sizeof(big) - (size_t)sent);
+
+		assert_true(n > 0);
+		sent += (int)n;
+	}
+	sbx_stdio_exited(s);
+	sbx_stdio_hang_up(s);
+	assert_int_equal(write(p, "late", 4), 4);
+	out = reader_of(out_path);
+	for (int i = 0; i < 200; i++) {
+		char part[5000];
+		ssize_t n = read(out, part, sizeof(part));
+
+		got += n > 0 ? (int)n : 0;
+		if (n == 0)
+			break;
+		turn(5);
+	}
+	assert_int_equal(got, sizeof(big));
+	assert_true(at_eof(out));
+	assert_int_equal(write(p, "late", 4), -1);
+	assert_int_equal(errno, EPIPE);
+	assert_int_equal(read(out, buf, sizeof(buf)), 0);
+	(void)hk_close(p);
+	(void)hk_close(out);
+	sbx_stdio_free(s);
+}
+
+/* A client that opens stderr before stdout stands still in its open until we have opened ours. */
+static void test_the_readers_come_in_any_order(void **state)
+{
+	struct sbx_stdio_opts o = options("", out_path, err_path);
+	struct result r = { 0 };
+	struct sbx_stdio *s;
+	struct hk_err err = { 0 };
+	int out, e = reader_of(err_path), probe;
+
+	(void)state;
+	assert_int_equal(sbx_stdio_open(&o, on_ready, &r, &s, &err), 0);
+	turn(20);
+	assert_int_equal(r.calls, 0);
+	(void)hk_close(e); /* ours is there: */
+	probe = open(err_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(probe >= 0);
+	(void)hk_close(probe);
+	e = reader_of(err_path);
+	out = reader_of(out_path);
+	turn(100);
+	assert_int_equal(r.calls, 1);
+	assert_false(r.failed);
+	sbx_stdio_free(s);
+	(void)hk_close(out);
+	(void)hk_close(e);
+}
+
 static void test_stdin_of_an_exec(void **state)
 {
 	struct sbx_stdio *s = open_exec(in_path, "", "");
@@ -352,6 +421,8 @@ int main(void)
 		cmocka_unit_test(test_eof_of_an_exec_comes_with_the_exit),
 		cmocka_unit_test(test_last_bytes_of_an_exec_wait_for_a_client),
 		cmocka_unit_test(test_a_grandchild_keeps_an_exec_open_until_delete),
+		cmocka_unit_test(test_a_grandchild_is_hung_up_on),
+		cmocka_unit_test(test_the_readers_come_in_any_order),
 		cmocka_unit_test(test_stdin_of_an_exec),
 		cmocka_unit_test(test_an_exec_that_reads_no_stdin),
 	};

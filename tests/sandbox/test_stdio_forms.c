@@ -127,6 +127,7 @@ static void test_a_logging_binary(void **state)
 	char script[100], uri[200], result[100], text[200];
 	struct sbx_stdio_opts o;
 	struct sbx_stdio *s;
+	int drained = 0;
 	hk_autofd fd = -1;
 
 	(void)state;
@@ -144,12 +145,101 @@ static void test_a_logging_binary(void **state)
 	assert_int_equal(write(sbx_stdio_fds(s)[2], "err\n", 4), 4);
 	launched(s);
 	sbx_stdio_exited(s);
-	sbx_stdio_free(s);
-	for (int i = 0; i < 200 && !hk_list_is_empty(&reaper.children); i++)
+	sbx_stdio_drain(s, 1000, on_drained, &drained);
+	for (int i = 0; i < 200 && drained == 0; i++)
 		turn(10);
-	assert_true(hk_list_is_empty(&reaper.children));
+	assert_int_equal(drained, 1);
+	sbx_stdio_free(s);
+	assert_true(hk_list_is_empty(&reaper.children)); /* nothing is left of it */
 	assert_true(hk_read_file_at(AT_FDCWD, result, text, sizeof(text)) > 0);
 	assert_string_equal(text, "c1 ns1 one 1 two  b c d\nout\nerr");
+}
+
+static void write_script(const char *path, const char *text)
+{
+	hk_autofd fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+
+	assert_true(fd >= 0);
+	assert_int_equal(hk_write_full(fd, text, strlen(text)), 0);
+}
+
+/* A slow logger has the time to read all that was written; one that does not end at the end of its input is told to. */
+static void test_a_logging_binary_reads_to_the_end(void **state)
+{
+	char script[100], uri[140], text[400], big[20000];
+	const uint64_t begin = hk_now_ns();
+	struct sbx_stdio_opts o;
+	struct sbx_stdio *s;
+	struct stat st;
+	int drained = 0;
+
+	(void)state;
+	(void)snprintf(script, sizeof(script), "%s/slow", top);
+	(void)snprintf(text, sizeof(text), "#!/bin/sh\nexec 5>&-\n/bin/sleep 0.3\n/bin/dd bs=1000 <&3 >%s/slow.log 2>/dev/null\n"
+		"trap 'echo term >%s/slow.term; exit' TERM\nwhile :; do /bin/sleep 0.05; done\n", top, top);
+	write_script(script, text);
+	(void)snprintf(uri, sizeof(uri), "binary://%s", script);
+	o = options("", uri, uri);
+	s = open_now(&o);
+	memset(big, 'x', sizeof(big));
+	assert_int_equal(write(sbx_stdio_fds(s)[1], big, sizeof(big)), sizeof(big));
+	launched(s);
+	sbx_stdio_exited(s);
+	sbx_stdio_drain(s, 1000, on_drained, &drained);
+	for (int i = 0; i < 500 && drained == 0; i++)
+		turn(10);
+	assert_int_equal(drained, 1);
+	assert_true(hk_now_ns() - begin < 5000000000ULL); /* SIGTERM, not the 12 s of SIGKILL */
+	sbx_stdio_free(s);
+	(void)snprintf(text, sizeof(text), "%s/slow.log", top);
+	assert_int_equal(stat(text, &st), 0);
+	assert_int_equal(st.st_size, sizeof(big));
+	(void)snprintf(text, sizeof(text), "%s/slow.term", top);
+	assert_int_equal(stat(text, &st), 0);
+}
+
+/* One stream into the logger's first pipe; its second is there and stays empty. A logger that dies takes nothing with it. */
+static void test_a_terminal_with_a_logging_binary(void **state)
+{
+	for (int dies = 0; dies < 2; dies++) {
+		char script[100], uri[140], text[400];
+		int drained = 0, master, slave;
+		struct sbx_stdio_opts o;
+		struct sbx_stdio *s;
+
+		(void)state;
+		(void)snprintf(script, sizeof(script), "%s/tty-logger", top);
+		(void)snprintf(text, sizeof(text), "#!/bin/sh\nexec 5>&-\n%s\n{ /bin/cat <&3; echo; /bin/cat <&4; echo end; } >%s/tty.log\n",
+			dies ? "exit 1" : ":", top);
+		write_script(script, text);
+		(void)snprintf(uri, sizeof(uri), "binary://%s", script);
+		o = options(in_path, uri, "");
+		o.terminal = true;
+		s = open_now(&o);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(sbx_stdio_fds(s)[i], -1);
+		assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
+		sbx_stdio_launched(s, &master, (uid_t)-1, (gid_t)-1);
+		turn(dies ? 100 : 1);
+		for (int i = 0; i < 50; i++) {
+			assert_int_equal(write(slave, "some words", 10), 10);
+			turn(1);
+		}
+		(void)hk_close(slave);
+		sbx_stdio_exited(s);
+		sbx_stdio_drain(s, 1000, on_drained, &drained);
+		for (int i = 0; i < 200 && drained == 0; i++)
+			turn(10);
+		assert_int_equal(drained, 1);
+		sbx_stdio_free(s);
+		(void)snprintf(text, sizeof(text), "%s/tty.log", top);
+		if (!dies) {
+			struct stat st;
+
+			assert_int_equal(stat(text, &st), 0);
+			assert_int_equal(st.st_size, 500 + 1 + 4);
+		}
+	}
 }
 
 static void test_a_logging_binary_that_fails(void **state)
@@ -180,6 +270,8 @@ int main(void)
 		cmocka_unit_test(test_schemes),
 		cmocka_unit_test(test_a_terminal),
 		cmocka_unit_test(test_a_logging_binary),
+		cmocka_unit_test(test_a_logging_binary_reads_to_the_end),
+		cmocka_unit_test(test_a_terminal_with_a_logging_binary),
 		cmocka_unit_test(test_a_logging_binary_that_fails),
 	};
 
