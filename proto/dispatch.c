@@ -189,6 +189,14 @@ static void call_end(struct ttrpc_call *call, struct ttrpc_buf *frame)
 	s->sink(s->owner, frame);
 }
 
+static void reply_end(struct ttrpc_call *call, int r, struct ttrpc_buf *frame)
+{
+	if (r == -EMSGSIZE)
+		(void)ttrpc_response_encode_error(
+		    TTRPC_RESOURCE_EXHAUSTED, "answer exceeds the maximum message size", call->stream, &frame);
+	call_end(call, frame);
+}
+
 void ttrpc_call_reply(struct ttrpc_call *call, const ProtobufCMessage *msg)
 {
 	struct ttrpc_buf *frame = NULL;
@@ -199,10 +207,20 @@ void ttrpc_call_reply(struct ttrpc_call *call, const ProtobufCMessage *msg)
 		return;
 	}
 	r = ttrpc_response_encode(msg, call->stream, &frame);
-	if (r == -EMSGSIZE)
-		(void)ttrpc_response_encode_error(
-		    TTRPC_RESOURCE_EXHAUSTED, "answer exceeds the maximum message size", call->stream, &frame);
-	call_end(call, frame);
+	reply_end(call, r, frame);
+}
+
+void ttrpc_call_reply_bytes(struct ttrpc_call *call, const uint8_t *payload, size_t len)
+{
+	struct ttrpc_buf *frame = NULL;
+	int r;
+
+	if (!call->session) {
+		free(call);
+		return;
+	}
+	r = ttrpc_response_encode_bytes(payload, len, call->stream, &frame);
+	reply_end(call, r, frame);
 }
 
 void ttrpc_call_fail(struct ttrpc_call *call, enum ttrpc_code code, const char *text)

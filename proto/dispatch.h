@@ -79,6 +79,8 @@ struct ttrpc_call {
 
 /* Success; msg NULL = google.protobuf.Empty. An answer over 4 MiB becomes ResourceExhausted. Frees the call. */
 void ttrpc_call_reply(struct ttrpc_call *call, const ProtobufCMessage *msg);
+/* The same with a message that is packed already; borrowed. */
+void ttrpc_call_reply_bytes(struct ttrpc_call *call, const uint8_t *payload, size_t len);
 /* Failure; code must not be TTRPC_OK. Frees the call. */
 void ttrpc_call_fail(struct ttrpc_call *call, enum ttrpc_code code, const char *text);
 /*

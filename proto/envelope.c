@@ -135,7 +135,7 @@ static size_t utf8_sequence(const char *s)
 	return n;
 }
 
-static void make_utf8(char *s)
+void ttrpc_make_utf8(char *s)
 {
 	while (*s) {
 		size_t n = utf8_sequence(s);
@@ -243,23 +243,27 @@ void ttrpc_response_done(struct ttrpc_response *r)
 	*r = (struct ttrpc_response){ 0 };
 }
 
-int ttrpc_response_encode(const ProtobufCMessage *msg, uint32_t stream, struct ttrpc_buf **ret)
+int ttrpc_response_encode_bytes(const uint8_t *payload, size_t len, uint32_t stream, struct ttrpc_buf **ret)
 {
 	Husk__Ttrpc__Response m;
-	uint8_t *payload = NULL;
-	size_t len = 0;
-	int r;
 
 	husk__ttrpc__response__init(&m);
-	if (msg) {
-		if (protobuf_c_message_get_packed_size(msg) > TTRPC_PAYLOAD_MAX)
-			return -EMSGSIZE;
+	m.payload = borrow(payload, len);
+	return pack_frame(&m.base, TTRPC_RESPONSE, stream, ret);
+}
+
+int ttrpc_response_encode(const ProtobufCMessage *msg, uint32_t stream, struct ttrpc_buf **ret)
+{
+	uint8_t *payload = NULL;
+	size_t len = 0;
+	int r = 0;
+
+	if (msg && protobuf_c_message_get_packed_size(msg) > TTRPC_PAYLOAD_MAX)
+		return -EMSGSIZE;
+	if (msg)
 		r = ttrpc_pack(msg, &payload, &len);
-		if (r < 0)
-			return r;
-		m.payload = borrow(payload, len);
-	}
-	r = pack_frame(&m.base, TTRPC_RESPONSE, stream, ret);
+	if (r == 0)
+		r = ttrpc_response_encode_bytes(payload, len, stream, ret);
 	free(payload);
 	return r;
 }
@@ -276,7 +280,7 @@ int ttrpc_response_encode_error(enum ttrpc_code code, const char *text, uint32_t
 	status.message = strdup(text);
 	if (!status.message)
 		return -ENOMEM;
-	make_utf8(status.message);
+	ttrpc_make_utf8(status.message);
 	m.status = &status;
 	r = pack_frame(&m.base, TTRPC_RESPONSE, stream, ret);
 	free(status.message);

@@ -64,8 +64,13 @@ int ttrpc_response_decode(struct ttrpc_response *ret, const uint8_t *bytes, size
 void ttrpc_response_done(struct ttrpc_response *r);
 /* Success: `msg` (NULL = google.protobuf.Empty) in a whole frame; -EMSGSIZE over the limit, -ENOMEM. */
 int ttrpc_response_encode(const ProtobufCMessage *msg, uint32_t stream, struct ttrpc_buf **ret);
+/* The same with a message that is packed already. */
+int ttrpc_response_encode_bytes(const uint8_t *payload, size_t len, uint32_t stream, struct ttrpc_buf **ret);
 /* Failure. Bytes of `text` that are no UTF-8 become '?': a Go client refuses a whole message for one of them. */
 int ttrpc_response_encode_error(enum ttrpc_code code, const char *text, uint32_t stream, struct ttrpc_buf **ret);
+
+/* In place: bytes that are no UTF-8 become '?'. */
+void ttrpc_make_utf8(char *s);
 
 /*
  * protobuf_c_message_unpack with a bound on what it may allocate: 4 MiB of empty repeated messages would otherwise

@@ -8,6 +8,7 @@
 #define TTRPC_SERVICE_TASK_V2 "containerd.task.v2.Task"
 #define TTRPC_SERVICE_TASK_V3 "containerd.task.v3.Task"
 #define TTRPC_SERVICE_SANDBOX "containerd.runtime.sandbox.v1.Sandbox"
+#define TTRPC_SERVICE_NODE "husk.node.Node" /* our own: shim/node.h */
 #define TTRPC_SERVICE_EVENTS "containerd.services.events.ttrpc.v1.Events"
 
 #define TYPE_RUNC_OPTIONS "containerd.runc.v1.Options"

@@ -10,6 +10,7 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -30,8 +31,10 @@
 #include "shim/conn.h"
 #include "shim/convert.h"
 #include "shim/events.h"
+#include "shim/history.h"
 #include "shim/life.h"
 #include "shim/memory.h"
+#include "shim/node.h"
 #include "shim/spawn.h"
 #include "shim/task.h"
 
@@ -45,7 +48,9 @@ struct server {
 	int signal_fd; /* owned */
 	int log_fd;    /* owned; -1 = none */
 	struct task_service task;
-	struct ttrpc_service services[2];
+	struct node_service node;
+	struct shim_history *history; /* owned; a page of its own */
+	struct ttrpc_service services[3];
 	struct ttrpc_server dispatch;
 	struct shim_listener listener;
 	struct shim_events events;
@@ -97,6 +102,8 @@ static void on_event(void *arg, const struct sbx_event *ev)
 
 	log_event(ev);
 	convert_event(&s->events, ev);
+	shim_history_event(s->history, ev);
+	node_tell(&s->node, &s->loop);
 	hk_timer_set(&s->loop, &s->memory, MEMORY_RELEASE_MS);
 }
 
@@ -241,10 +248,21 @@ static int init_service(struct server *s, struct hk_err *err)
 	int fd = SHIM_FD_LISTENER;
 	int r;
 
-	s->task = (struct task_service){ .pod = s->pod, .life = &s->life };
-	for (size_t i = 0; i < HK_ARRAY_SIZE(s->services); i++)
+	s->task.pod = s->pod;
+	s->task.life = &s->life;
+	s->task.history = s->history;
+	s->node.ns = s->flags->ns;
+	s->node.group = s->flags->group;
+	s->node.pod = s->pod;
+	s->node.events = &s->events;
+	s->node.history = s->history;
+	s->node.listener = &s->listener;
+	s->node.task = &s->task;
+	for (size_t i = 0; i < HK_ARRAY_SIZE(names); i++)
 		s->services[i] = (struct ttrpc_service){ .name = names[i], .methods = task_methods,
 			.n_methods = TASK_N_METHODS, .ctx = &s->task };
+	s->services[HK_ARRAY_SIZE(names)] = (struct ttrpc_service){ .name = TTRPC_SERVICE_NODE, .methods = node_methods,
+		.n_methods = NODE_N_METHODS, .ctx = &s->node };
 	s->dispatch = (struct ttrpc_server){ .services = s->services, .n_services = HK_ARRAY_SIZE(s->services),
 		.max_calls = SHIM_CALLS_MAX };
 	r = shim_listener_init(&s->listener, &s->loop, &s->dispatch, &fd);
@@ -256,10 +274,15 @@ static int init(struct server *s, struct hk_err *err)
 	const char *ttrpc_address = getenv("TTRPC_ADDRESS");
 	int r;
 
+	s->history = mmap(NULL, sizeof(*s->history), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (s->history == MAP_FAILED)
+		return hk_fail(err, HK_INTERNAL, errno, "make the history");
 	r = hk_loop_init(&s->loop);
 	if (r < 0)
 		return hk_fail(err, HK_INTERNAL, -r, "make event loop");
 	hk_timer_init(&s->memory, on_memory, s);
+	hk_list_init(&s->task.pending);
+	node_init(&s->node);
 	hk_reaper_init(&s->reaper, &s->loop);
 	r = init_signals(s);
 	if (r < 0)
@@ -317,6 +340,7 @@ int shim_cmd_serve(const struct shim_flags *f)
 		return 1;
 	}
 	/* Containers go on when a signal ended us; their state files stay for `delete`. */
+	node_done(&s.node);
 	shim_listener_done(&s.listener);
 	sbx_pod_free(s.pod);
 	shim_life_done(&s.life);
@@ -325,6 +349,7 @@ int shim_cmd_serve(const struct shim_flags *f)
 	hk_source_del(&s.loop, &s.signals);
 	hk_close(s.signal_fd);
 	hk_loop_done(&s.loop);
+	(void)munmap(s.history, sizeof(*s.history));
 	hk_log_init(-1, HK_LOG_ERROR);
 	hk_close(s.log_fd);
 	return 0;

@@ -13,9 +13,11 @@
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
 #include "oci/base/log.h"
+#include "oci/base/loop.h"
 #include "oci/base/str.h"
 #include "sandbox/sandbox.h"
 #include "shim/convert.h"
+#include "shim/history.h"
 #include "shim/life.h"
 
 enum { SIGNAL_MAX = 64 };
@@ -28,6 +30,8 @@ typedef void reply_fn(struct ttrpc_call *call, const struct sbx_reply *r);
 typedef void after_fn(struct shim_life *life);
 
 struct op {
+	struct hk_list node; /* in task_service.pending */
+	uint64_t since_ns;
 	struct task_service *service;
 	struct ttrpc_call *call;
 	reply_fn *reply;
@@ -36,7 +40,8 @@ struct op {
 	char id[80], exec_id[80]; /* for the log */
 };
 
-static void fail(struct ttrpc_call *call, const struct convert_ids *ids, const struct hk_err *err, const char *prefix)
+static void fail(
+    struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, const struct hk_err *err, const char *prefix)
 {
 	/* The first two are answers, not failures: containerd asks for what may be gone, and lets waits run out. */
 	bool is_routine = err->kind == HK_NOT_FOUND || err->kind == HK_DEADLINE;
@@ -44,6 +49,8 @@ static void fail(struct ttrpc_call *call, const struct convert_ids *ids, const s
 	hk_log(is_routine ? HK_LOG_DEBUG : HK_LOG_ERROR, "request failed",
 	    (const struct hk_kv[]){ LOG_STR("method", call->method), LOG_STR("id", ids->id), LOG_STR("exec_id", ids->exec_id),
 		LOG_STR("err", err->text) }, 4);
+	if (!is_routine && s->history)
+		shim_history_error(s->history, &(struct history_failure){ call->method, ids->id, ids->exec_id, err->text });
 	convert_fail(call, err, prefix);
 }
 
@@ -54,11 +61,12 @@ static void on_done(void *arg, const struct sbx_reply *reply, const struct hk_er
 	const struct convert_ids ids = { op->id, op->exec_id };
 
 	if (err)
-		fail(op->call, &ids, err, op->prefix);
+		fail(op->service, op->call, &ids, err, op->prefix);
 	else
 		op->reply(op->call, reply ? reply : &nothing);
 	if (op->after)
 		op->after(op->service->life);
+	hk_list_remove(&op->node);
 	free(op);
 }
 
@@ -73,6 +81,8 @@ static struct sbx_done op_new(struct task_service *s, struct ttrpc_call *call, c
 		return (struct sbx_done){ 0 };
 	}
 	op->service = s;
+	op->since_ns = hk_now_ns();
+	hk_list_append(&s->pending, &op->node);
 	op->call = call;
 	op->reply = reply;
 	op->prefix = prefix;
@@ -87,11 +97,22 @@ static void set_after(struct sbx_done done, after_fn *after)
 	((struct op *)done.arg)->after = after;
 }
 
+void task_each_pending(const struct task_service *s, task_pending_fn *fn, void *arg)
+{
+	const uint64_t now = hk_now_ns();
+
+	hk_list_for(n, &s->pending) {
+		const struct op *op = hk_container_of(n, struct op, node);
+
+		fn(arg, &(struct task_pending){ op->call->method, op->id, op->exec_id, (now - op->since_ns) / 1000000 });
+	}
+}
+
 /* Ends a call that needed no waiting. */
-static void answer(struct ttrpc_call *call, const struct convert_ids *ids, int r, const struct hk_err *err)
+static void answer(struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, int r, const struct hk_err *err)
 {
 	if (r < 0)
-		fail(call, ids, err, NULL);
+		fail(s, call, ids, err, NULL);
 	else
 		convert_reply_empty(call, NULL);
 }
@@ -116,7 +137,7 @@ void task_create(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *req
 	struct hk_err err;
 
 	if (convert_create(request, &c, &err) < 0 || check_create(&c.request, &err) < 0) {
-		fail(call, &ids, &err, NULL);
+		fail(s, call, &ids, &err, NULL);
 		return;
 	}
 	done = op_new(s, call, &ids, convert_reply_created, CREATE_FAILED);
@@ -150,7 +171,7 @@ void task_state(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *requ
 	struct hk_err err;
 
 	if (sbx_state(s->pod, ids.id, ids.exec_id, &state, &err) < 0)
-		fail(call, &ids, &err, NULL);
+		fail(s, call, &ids, &err, NULL);
 	else
 		convert_reply_state(call, &state);
 }
@@ -193,7 +214,7 @@ void task_kill(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *reque
 		r = hk_fail_text(&err, HK_INVALID, EINVAL, "%u is not a signal", k.signal);
 	else
 		r = sbx_kill(s->pod, ids.id, ids.exec_id, (int)k.signal, k.all, &err);
-	answer(call, &ids, r, &err);
+	answer(s, call, &ids, r, &err);
 }
 
 void task_connect(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
@@ -228,7 +249,7 @@ void task_exec(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *reque
 		r = hk_fail_text(&err, HK_INVALID, EINVAL, "\"%.100s\" is not a valid exec id", e.exec_id);
 	else
 		r = sbx_exec(s->pod, &e, &err);
-	answer(call, &ids, r, &err);
+	answer(s, call, &ids, r, &err);
 }
 
 void task_pids(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
@@ -240,7 +261,7 @@ void task_pids(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *reque
 	size_t n = 0;
 
 	if (sbx_pids(s->pod, ids.id, &pids, &n, &err) < 0)
-		fail(call, &ids, &err, NULL);
+		fail(s, call, &ids, &err, NULL);
 	else
 		convert_reply_pids(call, pids, n);
 }
@@ -258,7 +279,7 @@ void task_close_io(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *r
 		r = sbx_close_stdin(s->pod, ids.id, ids.exec_id, &err);
 	else
 		r = sbx_state(s->pod, ids.id, ids.exec_id, &state, &err);
-	answer(call, &ids, r, &err);
+	answer(s, call, &ids, r, &err);
 }
 
 void task_resize_pty(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
@@ -273,7 +294,7 @@ void task_resize_pty(void *ctx, struct ttrpc_call *call, const ProtobufCMessage 
 		r = hk_fail_text(&err, HK_INVALID, EINVAL, "terminal size %ux%u is too large", size.width, size.height);
 	else
 		r = sbx_resize(s->pod, ids.id, ids.exec_id, (uint16_t)size.width, (uint16_t)size.height, &err);
-	answer(call, &ids, r, &err);
+	answer(s, call, &ids, r, &err);
 }
 
 /* ---- a whole container ---- */
@@ -308,7 +329,7 @@ void task_stats(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *requ
 
 	cg = sbx_cgroup(s->pod, ids.id, &err);
 	if (!cg || oci_cgroup_stats(cg, &stats, &err) < 0)
-		fail(call, &ids, &err, NULL);
+		fail(s, call, &ids, &err, NULL);
 	else
 		convert_reply_stats(call, &stats);
 }
@@ -334,5 +355,5 @@ void task_checkpoint(void *ctx, struct ttrpc_call *call, const ProtobufCMessage 
 
 	if (sbx_state(s->pod, ids.id, "", &state, &err) == 0)
 		(void)hk_fail_text(&err, HK_UNSUPPORTED, EOPNOTSUPP, "this runtime cannot checkpoint containers");
-	fail(call, &ids, &err, NULL);
+	fail(s, call, &ids, &err, NULL);
 }

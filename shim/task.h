@@ -6,16 +6,28 @@
 #pragma once
 #include <protobuf-c/protobuf-c.h>
 
+#include "oci/base/list.h"
 #include "proto/dispatch.h"
 
 struct sbx_pod;
+struct shim_history;
 struct shim_life;
 
 /* The handlers' ctx. */
 struct task_service {
 	struct sbx_pod *pod;
 	struct shim_life *life;
+	struct shim_history *history; /* NULL = failures are logged only */
+	struct hk_list pending;       /* calls that sandbox/ will end */
 };
+
+/* A call without an answer so far. */
+struct task_pending {
+	const char *method, *id, *exec_id;
+	uint64_t age_ms;
+};
+typedef void task_pending_fn(void *arg, const struct task_pending *p);
+void task_each_pending(const struct task_service *s, task_pending_fn *fn, void *arg);
 
 /* name in the protocol, handler, request message in C */
 #define TASK_METHODS(X)                                          \

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shim/tool_run.c — see tool_run.h. */
+#include "shim/tool_run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/child.h"
+#include "oci/base/fd.h"
+#include "oci/base/str.h"
+
+enum { OUTPUT_MAX = 4 << 20, NOT_RUN = 127 };
+#define NODE_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+static void child(const struct tool_run *r, int out)
+{
+	char path[64];
+
+	if (r->host_pid > 0) {
+		const int ns = hk_fmt(path, sizeof(path), "/proc/%d/ns/mnt", r->host_pid) > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+		if (ns < 0 || setns(ns, CLONE_NEWNS) < 0)
+			_exit(NOT_RUN);
+	}
+	if (r->root && r->root[0] && (chroot(r->root) < 0 || chdir("/") < 0))
+		_exit(NOT_RUN);
+	if ((r->host_pid > 0 || (r->root && r->root[0])) && setenv("PATH", NODE_PATH, 1) < 0)
+		_exit(NOT_RUN);
+	if (dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
+		_exit(NOT_RUN);
+	(void)execvp(r->argv[0], (char *const *)(uintptr_t)r->argv);
+	_exit(NOT_RUN);
+}
+
+int tool_run(const struct tool_run *r, char **ret)
+{
+	hk_autofree char *text = malloc(OUTPUT_MAX);
+	hk_autofd in = -1, out = -1;
+	struct hk_exit x;
+	ssize_t n;
+	int p[2];
+	pid_t pid;
+
+	if (!text)
+		return -ENOMEM;
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return -errno;
+	in = p[0];
+	out = p[1];
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		child(r, out);
+	out = hk_close(out);
+	n = hk_read_all(in, text, OUTPUT_MAX);
+	in = hk_close(in); /* one that prints without end gets SIGPIPE */
+	if (hk_wait_blocking(pid, &x) < 0 || n < 0)
+		return n < 0 ? (int)n : -ECHILD;
+	if (x.status == NOT_RUN && n == 0)
+		return -ENOENT;
+	*ret = hk_take_ptr(text);
+	return x.status;
+}
