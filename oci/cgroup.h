@@ -97,6 +97,12 @@ int oci_cgroup_sub_end(const struct oci_cgroup *cg, const char *name);
 int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_events);
 /* The oom_kill counter (hierarchical on v2); -ENOENT when there is none. */
 int oci_cgroup_oom_kills(const struct oci_cgroup *cg, uint64_t *ret);
+/*
+ * The same counter of the slice that a unit is in, and its memory.events: v2 counts a kill in every cgroup above too, and these outlive
+ * the unit's, which systemd removes as soon as the last process has ended. -ENOENT: no unit, or the root, which counts nothing.
+ */
+int oci_cgroup_oom_kills_above(const struct oci_cgroup *cg, uint64_t *ret);
+int oci_cgroup_oom_open_above(const struct oci_cgroup *cg, int *ret_fd);
 
 /* Everything Task.Stats reports; absent files leave their fields zero and their has_ flag false. oci/cgroup_stats.h has the struct. */
 int oci_cgroup_stats(const struct oci_cgroup *cg, struct oci_stats *ret, struct hk_err *err);

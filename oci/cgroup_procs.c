@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/cgroup_procs.c — the processes of a container's cgroup: listed, frozen, signalled; and the kernel's word that it killed one for
- * memory. A process is the container's when any hierarchy says so.
+ * oci/cgroup_procs.c — the processes of a container's cgroup: listed, frozen, signalled; and its statistics. A process is the container's
+ * when any hierarchy says so.
  */
 #include "oci/cgroup.h"
 
@@ -10,8 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
@@ -190,62 +188,6 @@ int oci_cgroup_signal_all(struct oci_cgroup *cg, int sig, struct hk_err *err)
 	/* v1 delivers SIGKILL only to the thawed; this also ends a pause. */
 	(void)write_frozen(cg, false, NULL);
 	return r;
-}
-
-static int oom_open_v1(int dirfd, int *ret_fd)
-{
-	hk_autofd control = openat(dirfd, "memory.oom_control", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	hk_autofd event = -1;
-	char line[48];
-	int r;
-
-	if (control < 0)
-		return -errno;
-	event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (event < 0)
-		return -errno;
-	(void)hk_fmt(line, sizeof(line), "%d %d", event, control);
-	r = hk_write_file_at(dirfd, "cgroup.event_control", line);
-	if (r < 0)
-		return r;
-	*ret_fd = hk_take_fd(&event);
-	return 0;
-}
-
-int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_events)
-{
-	const struct cg_hier *h = cg_host_find(cg->host, CG_MEMORY);
-	hk_autofd dir = h ? cg_open_leaf(h, cg->path) : -ENOENT;
-	int fd = -1, r;
-
-	if (dir < 0)
-		return dir;
-	if (h->is_v2) {
-		fd = openat(dir, "memory.events", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		r = fd < 0 ? -errno : 0;
-	} else {
-		r = oom_open_v1(dir, &fd);
-	}
-	if (r < 0)
-		return r;
-	*ret_fd = fd;
-	*ret_events = h->is_v2 ? EPOLLPRI : EPOLLIN;
-	return 0;
-}
-
-int oci_cgroup_oom_kills(const struct oci_cgroup *cg, uint64_t *ret)
-{
-	const struct cg_hier *h = cg_host_find(cg->host, CG_MEMORY);
-	struct cg_dir d;
-	char buf[512];
-	ssize_t n;
-
-	cg_dir_init(&d, h, cg->path);
-	n = cg_read(&d, h && h->is_v2 ? "memory.events" : "memory.oom_control", buf, sizeof(buf));
-	cg_dir_done(&d);
-	if (n < 0)
-		return (int)n;
-	return hk_flat_key_u64(buf, "oom_kill", ret) ? 0 : -ENOENT;
 }
 
 static int stats_of(const struct oci_cgroup *cg, enum cg_ctl ctl, struct oci_stats *s, bool *ret_has_any)

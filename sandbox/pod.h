@@ -23,6 +23,7 @@ struct sbx_pod {
 	sbx_event_fn *on_event;
 	void *arg;
 	struct hk_list containers;
+	struct hk_list oom_slices; /* oom_slice.c */
 };
 
 struct sbx_container {
@@ -43,7 +44,8 @@ struct sbx_container {
 	unsigned freeze_delay_ms;
 	bool freeze_want;
 	/* oom.c */
-	bool is_oom_watched;
+	bool is_oom_watched, is_oom_lost;
+	struct oom_slice *oom_slice; /* NULL: only husk removes the cgroup */
 	int oom_fd; /* owned */
 	struct hk_source oom_src;
 	struct hk_timer oom_timer;
@@ -97,3 +99,11 @@ void oom_watch(struct sbx_container *c);
 /* Tells SBX_EV_OOM if the counter has grown since the last look. */
 void oom_look(struct sbx_container *c);
 void oom_unwatch(struct sbx_container *c);
+/* The container's own counter; adds what is new to *grown. -ENOENT, -ENODEV: it is gone. */
+int oom_look_own(struct sbx_container *c, uint64_t *grown);
+
+/* ---- oom_slice.c ---- */
+/* c->oom_slice stays NULL where no cgroup above counts (oci_cgroup_oom_kills_above). */
+void oom_slice_join(struct sbx_container *c);
+void oom_slice_leave(struct sbx_container *c);
+void oom_slice_settle(struct oom_slice *s);

@@ -36,6 +36,7 @@ int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_er
 	p->on_event = o->on_event;
 	p->arg = o->arg;
 	hk_list_init(&p->containers);
+	hk_list_init(&p->oom_slices);
 	p->run_dir = strdup(o->run_dir);
 	p->ns = strdup(o->ns);
 	p->socket = strdup(o->socket);

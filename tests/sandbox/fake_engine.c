@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@ struct oci_cgroup {
 	size_t n;
 	bool is_frozen;
 	int looks;
+	unsigned number; /* of the id "c1" */
 };
 
 struct pending { /* one callback to come; at most one of each kind at a time is enough here */
@@ -121,6 +123,7 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
 		abort();
 	c->loop = e->loop;
 	c->go = go[1];
+	c->cg.number = o->id[0] == 'c' && o->id[1] > '0' && o->id[1] < '4' ? (unsigned)(o->id[1] - '0') : 0;
 	if (!fake.create_error)
 		c->pid = spawn(c, o->stdio, "-e", o->bundle, go[0]);
 	(void)hk_close(go[0]);
@@ -303,7 +306,21 @@ int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_
 
 int oci_cgroup_oom_kills(const struct oci_cgroup *cg, uint64_t *ret)
 {
+	*ret = fake.oom_kills + fake.oom[cg->number].kills;
+	return fake.oom[cg->number].error;
+}
+
+int oci_cgroup_oom_kills_above(const struct oci_cgroup *cg, uint64_t *ret)
+{
 	(void)cg;
-	*ret = fake.oom_kills;
-	return 0;
+	*ret = fake.slice_kills;
+	return fake.has_slice ? 0 : -ENOENT;
+}
+
+/* Never ready: what is looked at follows from what happens to the containers. */
+int oci_cgroup_oom_open_above(const struct oci_cgroup *cg, int *ret_fd)
+{
+	(void)cg;
+	*ret_fd = eventfd(0, EFD_CLOEXEC);
+	return *ret_fd < 0 ? -errno : 0;
 }

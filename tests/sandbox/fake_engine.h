@@ -14,7 +14,13 @@ struct fake {
 	int launch_ms, start_ms, remove_ms; /* before the callback */
 	int freeze_looks;    /* how often oci_cgroup_frozen says "not yet"; -1 = for ever */
 	int remove_failures; /* so many removals fail */
-	uint64_t oom_kills;
+	uint64_t oom_kills; /* counted for every container */
+	struct {
+		uint64_t kills; /* and for this one: "c1" is [1] */
+		int error;      /* of the reading of it */
+	} oom[4];
+	bool has_slice;
+	uint64_t slice_kills;
 	bool has_private_pidns;
 	const char *create_error, *start_error, *exec_error; /* NULL = works */
 	const char *exec_linger; /* the annotation */
