@@ -68,6 +68,8 @@ int oci_cgroup_enter(const struct oci_cgroup *cg, pid_t init_pid, bool is_in_v2,
 /* Asks for freeze or thaw and returns; -EAGAIN never. Then poll oci_cgroup_frozen: 1 frozen, 0 not, -errno. */
 int oci_cgroup_freeze(struct oci_cgroup *cg, bool frozen, struct hk_err *err);
 int oci_cgroup_frozen(const struct oci_cgroup *cg);
+/* The directory where that is done; buf has PATH_MAX bytes. -ENOENT on a host without a freezer. */
+int oci_cgroup_freezer_path(const struct oci_cgroup *cg, char *buf);
 
 /*
  * Sends SIGKILL to every process below the cgroup, frozen or not (cgroup.kill, else freeze, signal each, thaw). One round: a fork bomb on

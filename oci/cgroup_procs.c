@@ -90,6 +90,15 @@ static int write_frozen(const struct oci_cgroup *cg, bool frozen, struct hk_err 
 	return r;
 }
 
+int oci_cgroup_freezer_path(const struct oci_cgroup *cg, char *buf)
+{
+	const struct cg_hier *h = cg_host_find(cg->host, CG_FREEZER);
+
+	if (!h)
+		h = cg_host_v2(cg->host);
+	return h ? cg_abs(h, cg->path, buf) : -ENOENT;
+}
+
 int oci_cgroup_freeze(struct oci_cgroup *cg, bool frozen, struct hk_err *err)
 {
 	return write_frozen(cg, frozen, err);

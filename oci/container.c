@@ -18,6 +18,7 @@
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
 #include "oci/cgroup_systemd.h"
+#include "oci/checkpoint.h"
 #include "oci/env.h"
 #include "oci/launch.h"
 #include "oci/lsm.h"
@@ -333,7 +334,9 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
 		o->on_cgroup(arg, oci_cgroup_path(c->cgroup));
 	if (r == 0)
 		r = create_rdt(c, err);
-	if (r == 0)
+	if (r == 0 && o->checkpoint)
+		r = oci_restore_prepare(c, &(struct oci_restoring){ o->checkpoint, &j, fn, arg }, err);
+	else if (r == 0)
 		r = create_with_cgroup(c, &j, fn, arg, err);
 	if (r < 0) {
 		oci_rdt_remove(c->rdt);
@@ -416,12 +419,15 @@ void oci_container_free(struct oci_container *c)
 		oci_launch_abort(hk_container_of(n, struct oci_launch, node));
 	oci_removal_abort(c->removal);
 	oci_update_abort(c->update);
+	oci_dump_abort(c->dump);
+	oci_restore_abort(c->restore);
 	oci_spec_free(c->spec);
 	oci_cgroup_free(c->cgroup);
 	oci_rdt_free(c->rdt);
 	(void)hk_close(c->seccomp.fd);
 	free(c->id);
 	free(c->bundle);
+	free(c->host_rootfs);
 	free(c->annotations);
 	free(c->apparmor_profile);
 	free(c->selinux_label);

@@ -124,6 +124,11 @@ int oci_helper_run(const struct oci_engine *e, const struct oci_helper_job *job,
 	return 0;
 }
 
+pid_t oci_helper_pid(const struct oci_helper *h)
+{
+	return h->child.pid;
+}
+
 void oci_helper_abort(struct oci_helper *h)
 {
 	if (!h)

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include <stdint.h>
+#include <sys/types.h>
 
 struct hk_err;
 struct oci_engine;
@@ -28,5 +29,7 @@ enum { OCI_HELPER_SOCK = 3 };
 
 int oci_helper_run(const struct oci_engine *e, const struct oci_helper_job *job, oci_helper_fn *fn, void *arg,
     struct oci_helper **ret, struct hk_err *err);
+/* Of the child; it may be dead by now. */
+pid_t oci_helper_pid(const struct oci_helper *h);
 /* Kills it; fn does not run. Accepts NULL. */
 void oci_helper_abort(struct oci_helper *h);

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * oci/launch.h — the engine's own structs: a container, one launch (the shim's side of a create or an exec) and the
- * job that its child carries out. Private to oci/.
- */
+/* oci/launch.h — a container, a launch (the shim's side of a create or an exec), the job of its child. Private to oci/. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +28,8 @@ struct oci_container { /* heap; what an exec and the removal need of the spec, a
 	struct hk_list launches;    /* every launch under way, the init's included */
 	struct oci_removal *removal; /* while oci_remove runs */
 	struct oci_update *update;   /* while oci_update runs */
+	struct oci_dump *dump;       /* while oci_checkpoint runs */
+	struct oci_restore *restore; /* while oci_create or oci_restore of a checkpoint runs */
 	char *annotations;          /* key \0 value \0 ... \0 */
 	char *apparmor_profile, *selinux_label;
 	char *version, *listener_path, *listener_metadata; /* of linux.seccomp; path NULL = no SCMP_ACT_NOTIFY */
@@ -42,6 +41,7 @@ struct oci_container { /* heap; what an exec and the removal need of the spec, a
 	pid_t init_pid;
 	uint32_t personality;
 	struct oci_memory_policy memory_policy; /* owns its nodes */
+	char *host_rootfs;      /* a restore's, to be unmounted at the end; NULL = not on the host */
 	bool has_personality, no_new_privs, no_new_keyring, in_userns, has_private_pidns;
 };
 

@@ -21,6 +21,7 @@
 #include "oci/base/str.h"
 #include "oci/cgroup_systemd.h"
 #include "oci/launch.h"
+#include "oci/mountinfo.h"
 #include "oci/rdt.h"
 
 enum { RETRY_MAX_MS = 100, MOUNTINFO_LIMIT = 16 << 20, NS_PER_MS = 1000000 };
@@ -31,7 +32,7 @@ struct oci_removal {
 	void *arg;
 	struct hk_timer timer;
 	struct oci_hook_run *hooks;
-	struct oci_helper *helper; /* asks systemd */
+	struct oci_helper *helper; /* asks systemd, unmounts */
 	uint64_t until_ns;
 	uint32_t retry_ms;
 };
@@ -63,6 +64,85 @@ static void finish(struct oci_removal *r, const struct hk_err *err)
 	fn(arg, err ? &copy : NULL);
 }
 
+/* ---- the rootfs on the host ---- */
+
+static bool is_below(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && (path[len] == 0 || path[len] == '/');
+}
+
+/*
+ * The last mount on or below dir in mountinfo's order, which lists parents before children: unmount that and ask
+ * again.
+ */
+static int unmount_last(const char *dir, bool *ret_any)
+{
+	hk_autofree char *text = NULL;
+	struct oci_mountinfo m;
+	const char *last = NULL;
+	size_t len;
+	int r = hk_read_file_alloc(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_LIMIT, &text, &len);
+
+	for (char *pos = text; r >= 0 && oci_mountinfo_next(&pos, &m);)
+		if (is_below(m.target, dir))
+			last = m.target;
+	*ret_any = last != NULL;
+	if (last && umount2(last, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		return -errno;
+	return r;
+}
+
+static int unmount_below(const char *dir, struct hk_err *err)
+{
+	enum { ROUNDS = 10000 }; /* every round takes one away; others may mount meanwhile */
+	hk_autofree char *real = realpath(dir, NULL);
+	bool any = true;
+	int r = 0;
+
+	if (!real)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : hk_fail(err, HK_INTERNAL, errno, "resolve %s", dir);
+	if (strcmp(real, "/") == 0)
+		return hk_fail_text(err, HK_INVALID, EINVAL, "%s is the host's root", dir);
+	for (int i = 0; any && r == 0 && i < ROUNDS; i++)
+		r = unmount_last(real, &any);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "unmount below %s", real) : 0;
+}
+
+static int unmount_work(void *arg, struct hk_err *err)
+{
+	const struct oci_container *c = arg;
+
+	return unmount_below(c->host_rootfs, err);
+}
+
+static void on_unmounted(void *arg, const struct hk_err *err)
+{
+	struct oci_removal *r = arg;
+
+	r->helper = NULL;
+	if (!err) {
+		free(r->c->host_rootfs);
+		r->c->host_rootfs = NULL;
+	}
+	finish(r, err);
+}
+
+/* In a helper: an unmount waits for its file system, which may be a dead server's. */
+static void unmount_rootfs(struct oci_removal *r)
+{
+	const struct oci_helper_job job = {
+		.comm = "husk-umount", .what = "unmounting the rootfs", .timeout_ms = OCI_REMOVE_TIMEOUT_MS, .work = unmount_work, .arg = r->c
+	};
+	struct hk_err err;
+
+	if (!r->c->host_rootfs)
+		finish(r, NULL);
+	else if (oci_helper_run(r->c->engine, &job, on_unmounted, r, &r->helper, &err) < 0)
+		finish(r, &err);
+}
+
 static void on_poststop(void *arg, const struct hk_err *err)
 {
 	struct oci_removal *r = arg;
@@ -73,14 +153,14 @@ static void on_poststop(void *arg, const struct hk_err *err)
 		oci_spec_free(r->c->spec); /* a second removal runs no hooks */
 		r->c->spec = NULL;
 	}
-	finish(r, NULL);
+	unmount_rootfs(r);
 }
 
 static void run_poststop(struct oci_removal *r)
 {
 	oci_rdt_remove(r->c->rdt);
 	if (oci_container_poststop(r->c, on_poststop, r, &r->hooks) < 0)
-		finish(r, NULL);
+		unmount_rootfs(r);
 }
 
 /* Of a unit without processes and cgroup nothing is left but its name, which systemd itself drops sooner or later. */
@@ -154,80 +234,6 @@ void oci_removal_abort(struct oci_removal *r)
 }
 
 /* ---- for `delete` ---- */
-
-/* mountinfo writes blanks and backslashes as \ooo (proc(5)); in place. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' &&
-		    s[3] <= '7') {
-			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
-			s += 4;
-		} else {
-			*to++ = *s++;
-		}
-	}
-	*to = 0;
-}
-
-static bool is_below(const char *path, const char *dir)
-{
-	size_t len = strlen(dir);
-
-	return strncmp(path, dir, len) == 0 && (path[len] == 0 || path[len] == '/');
-}
-
-/*
- * The last mount on or below dir in mountinfo's order, which lists parents before children: unmount that and ask
- * again.
- */
-static int unmount_last(const char *dir, bool *ret_any)
-{
-	hk_autofree char *text = NULL;
-	char *last = NULL, *save = NULL;
-	size_t len;
-	int r = hk_read_file_alloc(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_LIMIT, &text, &len);
-
-	if (r < 0)
-		return r;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char *field = line, *end;
-
-		for (int i = 0; field && i < 4; i++) { /* id, parent, major:minor, root; then the mount point */
-			field = strchr(field, ' ');
-			field = field ? field + 1 : NULL;
-		}
-		end = field ? strchr(field, ' ') : NULL;
-		if (!end)
-			continue;
-		*end = 0;
-		unescape(field);
-		if (is_below(field, dir))
-			last = field;
-	}
-	*ret_any = last != NULL;
-	if (last && umount2(last, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-		return -errno;
-	return 0;
-}
-
-static int unmount_below(const char *dir, struct hk_err *err)
-{
-	enum { ROUNDS = 10000 }; /* every round takes one away; others may mount meanwhile */
-	hk_autofree char *real = realpath(dir, NULL);
-	bool any = true;
-	int r = 0;
-
-	if (!real)
-		return errno == ENOENT || errno == ENOTDIR ? 0 : hk_fail(err, HK_INTERNAL, errno, "resolve %s", dir);
-	if (strcmp(real, "/") == 0)
-		return hk_fail_text(err, HK_INVALID, EINVAL, "%s is the host's root", dir);
-	for (int i = 0; any && r == 0 && i < ROUNDS; i++)
-		r = unmount_last(real, &any);
-	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "unmount below %s", real) : 0;
-}
 
 static uint32_t left_ms(uint64_t until_ns)
 {

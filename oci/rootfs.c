@@ -25,6 +25,7 @@
 #include "oci/base/str.h"
 #include "oci/files.h"
 #include "oci/mount_fs.h"
+#include "oci/mountinfo.h"
 #include "oci/mounts.h"
 #include "oci/path.h"
 #include "oci/setup.h"
@@ -127,44 +128,18 @@ int oci_rootfs_make_cwd(struct oci_setup *s, struct hk_err *err)
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "make working directory %s", cwd) : 0;
 }
 
-/* mountinfo writes blanks and the like as \040 (proc_pid_mountinfo(5)). In place. */
-static void unescape(char *p)
-{
-	char *out = p;
-
-	while (*p) {
-		if (p[0] == '\\' && p[1] >= '0' && p[1] <= '3' && p[2] >= '0' && p[2] <= '7' && p[3] >= '0' && p[3] <= '7') {
-			*out++ = (char)((p[1] - '0') * 64 + (p[2] - '0') * 8 + (p[3] - '0'));
-			p += 4;
-		} else {
-			*out++ = *p++;
-		}
-	}
-	*out = '\0';
-}
-
 /* Takes a whole proc or sysfs of the host away, or covers it where it is locked. */
-static int hide_line(char *line, const char *root)
+static int hide(const struct oci_mountinfo *m, const char *root)
 {
-	char *save = NULL, *fs_root, *point, *type = strstr(line, " - ");
 	size_t len = strlen(root);
 
-	if (!type || !(hk_has_prefix(type, " - proc ") || hk_has_prefix(type, " - sysfs ")))
+	if (!hk_streq(m->type, "proc") && !hk_streq(m->type, "sysfs"))
 		return 0;
-	for (int i = 0; i < 3; i++)
-		(void)strtok_r(i == 0 ? line : NULL, " ", &save);
-	fs_root = strtok_r(NULL, " ", &save);
-	point = strtok_r(NULL, " ", &save);
-	if (!fs_root || !point || strcmp(fs_root, "/") != 0)
+	if (!hk_streq(m->root, "/") || (strncmp(m->target, root, len) == 0 && (m->target[len] == '/' || m->target[len] == '\0')))
 		return 0;
-	unescape(point);
-	if (strncmp(point, root, len) == 0 && (point[len] == '/' || point[len] == '\0'))
+	if (umount2(m->target, MNT_DETACH) == 0 || errno == ENOENT || errno == EACCES)
 		return 0;
-	if (umount2(point, MNT_DETACH) == 0 || errno == ENOENT || errno == EACCES)
-		return 0;
-	if (mount("tmpfs", point, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1") < 0)
-		return -errno;
-	return 0;
+	return mount("tmpfs", m->target, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1") < 0 ? -errno : 0;
 }
 
 /*
@@ -175,6 +150,7 @@ static int hide_host_procs(const struct oci_setup *s)
 {
 	hk_autofree char *text = NULL;
 	char root[PATH_MAX], name[40];
+	struct oci_mountinfo m;
 	size_t len;
 	ssize_t n;
 	int r;
@@ -185,12 +161,8 @@ static int hide_host_procs(const struct oci_setup *s)
 		return -errno;
 	root[n] = '\0';
 	r = hk_read_file_alloc(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &text, &len);
-	for (char *line = text, *next; r >= 0 && line && *line; line = next) {
-		next = strchr(line, '\n');
-		if (next)
-			*next++ = '\0';
-		r = hide_line(line, root);
-	}
+	for (char *pos = text; r >= 0 && oci_mountinfo_next(&pos, &m);)
+		r = hide(&m, root);
 	return r;
 }
 

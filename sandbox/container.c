@@ -11,8 +11,10 @@
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
 #include "oci/base/log.h"
+#include "sandbox/checkpoint.h"
 #include "sandbox/pod.h"
 #include "sandbox/stdio.h"
+#include "sandbox/store.h"
 
 enum { KILL_MIN_MS = 1, KILL_MAX_MS = 100, KILL_TIMEOUT_MS = 10000 };
 
@@ -74,6 +76,8 @@ void container_free(struct sbx_container *c)
 	hk_list_remove(&c->node);
 	(void)hk_fail_text(&err, HK_NOT_FOUND, ENOENT, "container %s was deleted meanwhile", c->id ? c->id : "");
 	fail_if_any(&c->update_done, &err);
+	checkpoint_abandon(c, &err);
+	restore_forget(c);
 	hk_list_for_safe(n, next, &c->execs)
 		exec_free(hk_container_of(n, struct sbx_process, node));
 	hk_timer_cancel(&c->kill_timer);
@@ -93,6 +97,7 @@ void container_abandon(struct sbx_container *c, const struct hk_err *err)
 	fail_if_any(&c->freeze_done, err);
 	fail_if_any(&c->update_done, err);
 	sbx_stdio_abandon(c->init.io);
+	checkpoint_abandon(c, err);
 	calls_answer(&c->init.waiters, NULL, err);
 	calls_answer(&c->init.deletes, NULL, err);
 	hk_list_for(n, &c->execs) {
@@ -113,6 +118,14 @@ static void on_init_exit(void *owner, const struct hk_exit *x)
 	(void)proc_step(&c->init.state, PE_DIED, NULL);
 	sbx_stdio_exited(c->init.io);
 	container_settle(c);
+}
+
+void container_remember(const struct sbx_container *c, const char *cgroup)
+{
+	const struct store_record rec = { .id = c->id, .bundle = c->bundle, .cgroup = cgroup, .pid = (pid_t)c->init.pid };
+
+	if (store_write_container(c->pod->dir, &rec) < 0)
+		log_warn("the state file could not be written: `delete` after a crash will not know all", LOG_STR("id", c->id));
 }
 
 int container_watch_init(struct sbx_container *c, const struct oci_launched *l, struct hk_err *err)
@@ -179,7 +192,7 @@ void container_start(struct sbx_container *c, struct sbx_done done)
 		return;
 	}
 	c->start = done;
-	if (oci_start(c->oci, on_started, c, &err) < 0) {
+	if ((c->restore ? restore_start(c, &err) : oci_start(c->oci, on_started, c, &err)) < 0) {
 		c->start = (struct sbx_done){ 0 };
 		(void)ct_step(&c->state, CE_START_FAILED, NULL);
 		done_fail(done, &err);

@@ -12,7 +12,7 @@
 #include "oci/base/err.h"
 #include "oci/base/log.h"
 #include "oci/base/str.h"
-#include "sandbox/pod.h"
+#include "sandbox/checkpoint.h"
 #include "sandbox/stdio.h"
 #include "sandbox/store.h"
 
@@ -113,6 +113,7 @@ static void tell_created(struct sbx_container *c, const struct sbx_create *r)
 		.id = c->id,
 		.exec_id = "",
 		.pid = c->init.pid,
+		.checkpoint = restore_image(c),
 		.bundle = c->bundle,
 		.stdin_path = c->init.paths[0],
 		.stdout_path = c->init.paths[1],
@@ -125,18 +126,10 @@ static void tell_created(struct sbx_container *c, const struct sbx_create *r)
 	c->pod->on_event(c->pod->arg, &ev);
 }
 
-static void remember(const struct sbx_container *c, const char *cgroup)
-{
-	const struct store_record rec = { .id = c->id, .bundle = c->bundle, .cgroup = cgroup, .pid = (pid_t)c->init.pid };
-
-	if (store_write_container(c->pod->dir, &rec) < 0)
-		log_warn("the state file could not be written: `delete` after a crash will not know all", LOG_STR("id", c->id));
-}
-
 /* Nothing is made yet, nobody has a pid: whatever kills the shim from here on, `delete` finds the cgroup. */
 static void on_cgroup(void *arg, const char *cgroup)
 {
-	remember(arg, cgroup);
+	container_remember(arg, cgroup);
 }
 
 static void on_undone(void *arg, const struct hk_err *remove_err)
@@ -158,6 +151,23 @@ static void undo(struct sbx_container *c, const struct hk_err *err)
 		on_undone(c, NULL);
 }
 
+/* The init exists. */
+static int adopt(struct sbx_container *c, const struct oci_launched *l, struct hk_err *err)
+{
+	const struct sbx_create *r = &c->creating->r;
+	int console = l->console_fd;
+
+	if (r->has_io_owner)
+		sbx_stdio_launched(c->init.io, &console, r->io_uid, r->io_gid);
+	else
+		sbx_stdio_launched(c->init.io, &console, oci_container_host_uid(c->oci), oci_container_host_gid(c->oci));
+	if (container_watch_init(c, l, err) < 0)
+		return -err->code;
+	container_remember(c, oci_cgroup_path(oci_container_cgroup(c->oci)));
+	oom_watch(c);
+	return 0;
+}
+
 static void on_created(void *arg, const struct oci_launched *l, const struct hk_err *launch_err)
 {
 	struct sbx_container *c = arg;
@@ -165,24 +175,16 @@ static void on_created(void *arg, const struct oci_launched *l, const struct hk_
 	const struct sbx_reply reply = { .pid = launch_err ? 0 : (uint32_t)l->pid };
 	struct sbx_done done = k->done;
 	struct hk_err err;
-	int console;
 
 	if (launch_err) {
 		create_failed(c, launch_err);
 		return;
 	}
-	console = l->console_fd;
-	if (k->r.has_io_owner)
-		sbx_stdio_launched(c->init.io, &console, k->r.io_uid, k->r.io_gid);
-	else
-		sbx_stdio_launched(c->init.io, &console, oci_container_host_uid(c->oci), oci_container_host_gid(c->oci));
-	if (container_watch_init(c, l, &err) < 0) {
+	if (!c->restore && adopt(c, l, &err) < 0) {
 		undo(c, &err);
 		return;
 	}
-	remember(c, oci_cgroup_path(oci_container_cgroup(c->oci)));
 	(void)ct_step(&c->state, CE_CREATED, NULL);
-	oom_watch(c);
 	tell_created(c, &k->r);
 	c->creating = NULL;
 	creating_free(k);
@@ -213,6 +215,7 @@ static void on_stdio(void *arg, const struct hk_err *io_err)
 	            .no_pivot = r->no_pivot,
 	            .no_new_keyring = r->no_new_keyring,
 	            .traceparent = r->traceparent,
+	            .checkpoint = restore_image(c),
 	            .on_cgroup = on_cgroup,
 	        },
 	        on_created, c, &c->oci, &err) < 0)
@@ -227,8 +230,10 @@ static int check(struct sbx_pod *p, const struct sbx_create *r, struct hk_err *e
 		return hk_fail_text(err, HK_INVALID, EINVAL, "bundle \"%.200s\" is not an absolute path", r->bundle ? r->bundle : "");
 	if (pod_find_any(p, r->id))
 		return hk_fail_text(err, HK_EXISTS, EEXIST, "container %s already exists", r->id);
-	if (r->checkpoint && *r->checkpoint)
-		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP, "restore of %s from a checkpoint is not supported", r->id);
+	if (r->checkpoint && *r->checkpoint && r->checkpoint[0] != '/')
+		return hk_fail_text(err, HK_INVALID, EINVAL, "checkpoint \"%.200s\" is not an absolute path", r->checkpoint);
+	if (r->checkpoint && *r->checkpoint && r->terminal)
+		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP, "restore of %s: a terminal cannot be restored", r->id);
 	return 0;
 }
 
@@ -245,7 +250,7 @@ void sbx_create(struct sbx_pod *p, const struct sbx_create *r, struct sbx_done d
 	c = container_new(p, r->id, r->bundle);
 	if (c)
 		c->creating = creating_new(r, done);
-	if (!c || !c->creating || process_set_paths(&c->init, paths, r->terminal) < 0) {
+	if (!c || !c->creating || process_set_paths(&c->init, paths, r->terminal) < 0 || restore_remember(c, r) < 0) {
 		(void)hk_fail(&err, HK_INTERNAL, ENOMEM, "create %s", r->id);
 		if (c && c->creating)
 			creating_free(hk_take_ptr(c->creating));

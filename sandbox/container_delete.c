@@ -9,7 +9,7 @@
 
 #include "oci/base/err.h"
 #include "oci/base/log.h"
-#include "sandbox/pod.h"
+#include "sandbox/checkpoint.h"
 #include "sandbox/stdio.h"
 #include "sandbox/store.h"
 
@@ -49,6 +49,10 @@ void container_delete_next(struct sbx_container *c)
 
 	if (hk_list_is_empty(&c->init.deletes))
 		return;
+	if (c->state == CT_CREATED && c->restore) { /* as below, but nobody has to die */
+		restore_give_up(c, SIGKILL);
+		return;
+	}
 	if (c->state == CT_CREATED) { /* never started: its death comes back here through container_settle */
 		(void)hk_child_kill(&c->init.child, SIGKILL);
 		return;

@@ -188,8 +188,13 @@ void exec_start(struct sbx_process *proc, struct sbx_done done)
 	struct sbx_container *c = proc->c;
 	struct hk_err err;
 
-	if (c->state == CT_STOPPING || c->state == CT_STOPPED || c->state == CT_DELETING || c->init.state >= PROC_DEAD) {
+	if (c->state == CT_STOPPING || c->state == CT_STOPPED || c->state == CT_DELETING || c->init.state >= PROC_DEAD || c->restore) {
 		(void)hk_fail_text(&err, HK_BAD_STATE, ESRCH, "container %s init process is not running", c->id);
+		done_fail(done, &err);
+		return;
+	}
+	if (c->checkpointing) {
+		(void)hk_fail_text(&err, HK_BAD_STATE, EBUSY, "cannot start an exec in container %s while it is checkpointed", c->id);
 		done_fail(done, &err);
 		return;
 	}

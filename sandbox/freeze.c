@@ -61,6 +61,10 @@ static void begin(struct sbx_pod *p, const char *id, bool frozen, struct sbx_don
 	struct hk_err err;
 	struct sbx_container *c = pod_find(p, id, &err);
 
+	if (c && c->checkpointing) { /* CRIU freezes and thaws as it needs */
+		(void)hk_fail_text(&err, HK_BAD_STATE, EBUSY, "cannot %s container %s while it is checkpointed", frozen ? "pause" : "resume", c->id);
+		c = NULL;
+	}
 	if (!c || ct_step(&c->state, frozen ? CE_PAUSE : CE_RESUME, &err) < 0) {
 		done_fail(done, &err);
 		return;

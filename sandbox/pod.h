@@ -34,6 +34,8 @@ struct sbx_container {
 	struct oci_container *oci;
 	struct sbx_process init;
 	struct hk_list execs;
+	struct sbx_checkpointing *checkpointing; /* checkpoint.c: owned; CRIU dumps it */
+	struct sbx_restore *restore;   /* checkpoint.c: owned; its init is still in a checkpoint */
 	struct sbx_creating *creating; /* container_create.c; only while state is CT_CREATING */
 	struct sbx_done start;
 	struct sbx_done update_done; /* sandbox.c: systemd is being told */
@@ -75,6 +77,8 @@ void container_free(struct sbx_container *c);
 /* Looks whether the container can go on towards its end: the init dead, started or never to start, no exec running. Safe to call at any time. */
 void container_settle(struct sbx_container *c);
 void container_start(struct sbx_container *c, struct sbx_done done);
+/* Writes the state file that `delete` reads after our death. */
+void container_remember(const struct sbx_container *c, const char *cgroup);
 /* The init has a pid: begins to watch for its death. */
 int container_watch_init(struct sbx_container *c, const struct oci_launched *l, struct hk_err *err);
 

@@ -53,7 +53,7 @@ struct sbx_reply process_reply(const struct sbx_process *proc)
 {
 	struct sbx_reply r = { .pid = proc->pid };
 
-	if (proc->state >= PROC_DEAD && proc->pid != 0) {
+	if (proc->state >= PROC_DEAD) {
 		r.exit_status = (uint32_t)proc->x.status;
 		r.exited_at = proc->x.at;
 	}

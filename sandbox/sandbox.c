@@ -15,6 +15,7 @@
 #include "oci/base/fd.h"
 #include "oci/base/log.h"
 #include "oci/base/str.h"
+#include "sandbox/checkpoint.h"
 #include "sandbox/pod.h"
 #include "sandbox/stdio.h"
 #include "sandbox/store.h"
@@ -306,6 +307,12 @@ int sbx_kill(struct sbx_pod *p, const char *id, const char *exec_id, int sig, bo
 		return signal_failed(-EINVAL, sig, err);
 	if (proc->state >= PROC_DEAD)
 		return signal_failed(-ESRCH, sig, err);
+	if (!proc->exec_id && c->restore) { /* nobody is there yet to take it */
+		if (c->state != CT_CREATED || (sig != SIGKILL && sig != SIGTERM))
+			return hk_fail_text(err, HK_BAD_STATE, ESRCH, "process not created");
+		restore_give_up(c, sig);
+		return 0;
+	}
 	/* A frozen process dies only when its cgroup is killed or thawed. */
 	if (!proc->exec_id && (all || (sig == SIGKILL && is_freezing(c->state))))
 		return oci_cgroup_signal_all(oci_container_cgroup(c->oci), sig, err);

@@ -31,6 +31,7 @@ struct sbx_event {
 	uint32_t pid, exit_status;
 	struct timespec exited_at;
 	/* SBX_EV_CREATE only */
+	const char *checkpoint; /* "" = none */
 	const char *bundle, *stdin_path, *stdout_path, *stderr_path;
 	bool terminal;
 	const struct oci_rootfs_mount *rootfs;
@@ -57,6 +58,7 @@ size_t sbx_pod_count(const struct sbx_pod *p); /* containers, of any state */
 struct sbx_reply {
 	uint32_t pid, exit_status;
 	struct timespec exited_at;
+	const char *detail; /* beside an error: more than its text has room for (CRIU's log); NULL or "" otherwise */
 };
 typedef void sbx_done_fn(void *arg, const struct sbx_reply *reply, const struct hk_err *err);
 struct sbx_done {
@@ -70,12 +72,20 @@ struct sbx_create {
 	size_t n_rootfs;
 	bool terminal;
 	const char *stdin_path, *stdout_path, *stderr_path; /* "" = none */
-	const char *checkpoint;                             /* non-empty: refused, HK_UNSUPPORTED */
+	const char *checkpoint;     /* directory of images that Start restores the init from; NULL or "" = none */
+	const char *criu_work_path; /* of that; NULL or "": below the bundle */
 	bool no_pivot, no_new_keyring;
 	bool has_io_owner; /* runc Options io_uid/io_gid, host ids */
 	uid_t io_uid;
 	gid_t io_gid;
 	const char *traceparent;
+};
+struct sbx_checkpoint {
+	const char *path; /* where the images go */
+	bool exit;        /* the container ends with it */
+	bool open_tcp, external_unix_sockets, file_locks;
+	struct oci_strv empty_namespaces;
+	const char *cgroups_mode, *work_path; /* NULL or "": the usual */
 };
 struct sbx_exec {
 	const char *id, *exec_id;
@@ -115,6 +125,8 @@ int sbx_close_stdin(struct sbx_pod *p, const char *id, const char *exec_id, stru
 int sbx_resize(struct sbx_pod *p, const char *id, const char *exec_id, uint16_t cols, uint16_t rows, struct hk_err *err);
 /* The init's pid, 0 for an unknown id; never fails (Task.Connect). Stays after the exit. */
 uint32_t sbx_init_pid(struct sbx_pod *p, const char *id);
+/* Done when the images are there; HK_UNSUPPORTED without the program criu. Failures come with detail. */
+void sbx_checkpoint(struct sbx_pod *p, const char *id, const struct sbx_checkpoint *r, struct sbx_done done);
 /* LinuxResources JSON, borrowed for the call; len 0 is HK_INVALID. */
 void sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, struct sbx_done done);
 /* The cgroup whose oci_cgroup_stats answers Task.Stats; NULL + err when unknown or gone. */

@@ -24,13 +24,16 @@ static const unsigned char ct_table[CT_N_STATES][CT_N_EVENTS] = {
 	},
 	[CT_RUNNING] = {
 		[CE_PAUSE] = TO(CT_PAUSING), [CE_INIT_DEAD] = TO(CT_STOPPING), [CE_EXEC] = TO(CT_RUNNING),
-		[CE_EXEC_START] = TO(CT_RUNNING), [CE_UPDATE] = TO(CT_RUNNING),
+		[CE_EXEC_START] = TO(CT_RUNNING), [CE_UPDATE] = TO(CT_RUNNING), [CE_CHECKPOINT] = TO(CT_RUNNING),
 	},
 	[CT_PAUSING] = {
 		[CE_PAUSED] = TO(CT_PAUSED), [CE_PAUSE_FAILED] = TO(CT_RUNNING), [CE_INIT_DEAD] = TO(CT_STOPPING),
 		[CE_UPDATE] = TO(CT_PAUSING),
 	},
-	[CT_PAUSED] = { [CE_RESUME] = TO(CT_RESUMING), [CE_INIT_DEAD] = TO(CT_STOPPING), [CE_UPDATE] = TO(CT_PAUSED) },
+	[CT_PAUSED] = {
+		[CE_RESUME] = TO(CT_RESUMING), [CE_INIT_DEAD] = TO(CT_STOPPING), [CE_UPDATE] = TO(CT_PAUSED),
+		[CE_CHECKPOINT] = TO(CT_PAUSED),
+	},
 	[CT_RESUMING] = {
 		[CE_RESUMED] = TO(CT_RUNNING), [CE_RESUME_FAILED] = TO(CT_PAUSED), [CE_INIT_DEAD] = TO(CT_STOPPING),
 		[CE_UPDATE] = TO(CT_RESUMING),
@@ -65,6 +68,7 @@ static const char *const ct_refusals[CT_N_EVENTS] = {
 	[CE_EXEC] = "cannot exec in a %s state",
 	[CE_EXEC_START] = "cannot start an exec in a %s container",
 	[CE_UPDATE] = "cannot update a %s container",
+	[CE_CHECKPOINT] = "cannot checkpoint a %s container",
 };
 
 static const unsigned char proc_table[PROC_N_STATES][PROC_N_EVENTS] = {

@@ -37,6 +37,7 @@ enum ct_event {
 	CE_EXEC,       /* Task.Exec */
 	CE_EXEC_START, /* Task.Start of an exec */
 	CE_UPDATE,
+	CE_CHECKPOINT,
 	CT_N_EVENTS
 };
 

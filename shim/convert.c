@@ -123,6 +123,7 @@ int convert_create(const ProtobufCMessage *m, struct convert_create *ret, struct
 		.stdout_path = t->stdout,
 		.stderr_path = t->stderr,
 		.checkpoint = t->checkpoint,
+		.criu_work_path = c.options.criu_work_path,
 		.no_pivot = c.options.no_pivot_root,
 		.no_new_keyring = c.options.no_new_keyring,
 		/* runc's message cannot say "not given"; root is who owns the pipes anyway. */
@@ -142,6 +143,41 @@ void convert_create_done(struct convert_create *c)
 	free(c->words);
 	rt_options_done(&c->options);
 	*c = (struct convert_create){ 0 };
+}
+
+int convert_checkpoint(const ProtobufCMessage *m, struct convert_checkpoint *ret, struct hk_err *err)
+{
+	const Husk__Task__CheckpointTaskRequest *t = (const void *)m;
+	const Husk__Types__Any *any = t->options;
+	Husk__Options__CheckpointOptions *o = NULL;
+
+	if (any && any->type_url[0]) {
+		if (!hk_streq(rt_type_name(any->type_url), TYPE_RUNC_CHECKPOINT))
+			return hk_fail_text(err, HK_INVALID, EINVAL, "checkpoint options of unknown type \"%.100s\"", any->type_url);
+		o = husk__options__checkpoint_options__unpack(NULL, any->value.len, any->value.data);
+		if (!o)
+			return hk_fail_text(err, HK_INVALID, EINVAL, "checkpoint options: malformed");
+	}
+	*ret = (struct convert_checkpoint){ .request = { .path = t->path }, .options = o ? &o->base : NULL };
+	if (!o)
+		return 0;
+	if (!t->path[0])
+		ret->request.path = o->image_path;
+	ret->request.exit = o->exit;
+	ret->request.open_tcp = o->open_tcp;
+	ret->request.external_unix_sockets = o->external_unix_sockets;
+	ret->request.file_locks = o->file_locks;
+	ret->request.empty_namespaces = (struct oci_strv){ .v = (const char **)(uintptr_t)o->empty_namespaces, .n = o->n_empty_namespaces };
+	ret->request.cgroups_mode = o->cgroups_mode;
+	ret->request.work_path = o->work_path;
+	return 0;
+}
+
+void convert_checkpoint_done(struct convert_checkpoint *c)
+{
+	if (c->options)
+		protobuf_c_message_free_unpacked(c->options, NULL);
+	c->options = NULL;
 }
 
 struct sbx_exec convert_exec(const ProtobufCMessage *m)
@@ -385,12 +421,16 @@ void convert_text(const struct hk_err *err, const char *method, const char *pref
 	(void)snprintf(ret, size, "%s%s%s%s", prefix ? prefix : "", prefix ? ": " : "", err->text, suffix);
 }
 
-void convert_fail(struct ttrpc_call *call, const struct hk_err *err, const char *prefix)
+void convert_fail(struct ttrpc_call *call, const struct hk_err *err, const char *prefix, const char *detail)
 {
+	const enum ttrpc_code code = convert_code(err->kind, call->method);
 	char text[sizeof(err->text) + 80];
+	hk_autofree char *both = NULL;
 
 	convert_text(err, call->method, prefix, text, sizeof(text));
-	ttrpc_call_fail(call, convert_code(err->kind, call->method), text);
+	if (detail && *detail && asprintf(&both, "%s\n%s", text, detail) < 0)
+		both = NULL;
+	ttrpc_call_fail(call, code, both ? both : text);
 }
 
 /* ---- events ---- */
@@ -417,6 +457,7 @@ static void publish_create(struct shim_events *events, const struct sbx_event *e
 		m.n_rootfs++;
 	}
 	m.rootfs = list;
+	m.checkpoint = str(ev->checkpoint);
 	m.container_id = str(ev->id);
 	m.bundle = str(ev->bundle);
 	io.stdin = str(ev->stdin_path);

@@ -38,6 +38,13 @@ struct convert_create {
 int convert_create(const ProtobufCMessage *m, struct convert_create *ret, struct hk_err *err);
 void convert_create_done(struct convert_create *c);
 
+struct convert_checkpoint {
+	struct sbx_checkpoint request;
+	ProtobufCMessage *options; /* owned; the request's strings are its */
+};
+int convert_checkpoint(const ProtobufCMessage *m, struct convert_checkpoint *ret, struct hk_err *err);
+void convert_checkpoint_done(struct convert_checkpoint *c);
+
 struct sbx_exec convert_exec(const ProtobufCMessage *m);
 struct convert_kill {
 	uint32_t signal;
@@ -74,7 +81,8 @@ enum ttrpc_code convert_code(enum hk_kind kind, const char *method);
  * moment; ": not found" and ": already exists" at the end of those classes, which containerd strips.
  */
 void convert_text(const struct hk_err *err, const char *method, const char *prefix, char *ret, size_t size);
-void convert_fail(struct ttrpc_call *call, const struct hk_err *err, const char *prefix);
+/* detail: lines that follow the text; NULL or "" = none. */
+void convert_fail(struct ttrpc_call *call, const struct hk_err *err, const char *prefix, const char *detail);
 
 /* ---- events ---- */
 void convert_event(struct shim_events *events, const struct sbx_event *ev);

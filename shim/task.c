@@ -25,6 +25,7 @@ enum { SIGNAL_MAX = 64 };
 #define CREATE_FAILED "OCI runtime create failed"
 #define START_FAILED "OCI runtime start failed"
 #define EXEC_FAILED "OCI runtime exec failed"
+#define CHECKPOINT_FAILED "OCI runtime checkpoint failed"
 
 typedef void reply_fn(struct ttrpc_call *call, const struct sbx_reply *r);
 typedef void after_fn(struct shim_life *life);
@@ -40,9 +41,14 @@ struct op {
 	char id[80], exec_id[80]; /* for the log */
 };
 
-static void fail(
-    struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, const struct hk_err *err, const char *prefix)
+struct failure {
+	const struct hk_err *err;
+	const char *prefix, *detail; /* NULL = none */
+};
+
+static void fail_with(struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, const struct failure *f)
 {
+	const struct hk_err *err = f->err;
 	/* The first two are answers, not failures: containerd asks for what may be gone, and lets waits run out. */
 	bool is_routine = err->kind == HK_NOT_FOUND || err->kind == HK_DEADLINE;
 
@@ -51,7 +57,13 @@ static void fail(
 		LOG_STR("err", err->text) }, 4);
 	if (!is_routine && s->history)
 		shim_history_error(s->history, &(struct history_failure){ call->method, ids->id, ids->exec_id, err->text });
-	convert_fail(call, err, prefix);
+	convert_fail(call, err, f->prefix, f->detail);
+}
+
+static void fail(
+    struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, const struct hk_err *err, const char *prefix)
+{
+	fail_with(s, call, ids, &(struct failure){ err, prefix, NULL });
 }
 
 static void on_done(void *arg, const struct sbx_reply *reply, const struct hk_err *err)
@@ -61,7 +73,7 @@ static void on_done(void *arg, const struct sbx_reply *reply, const struct hk_er
 	const struct convert_ids ids = { op->id, op->exec_id };
 
 	if (err)
-		fail(op->service, op->call, &ids, err, op->prefix);
+		fail_with(op->service, op->call, &ids, &(struct failure){ err, op->prefix, reply ? reply->detail : NULL });
 	else
 		op->reply(op->call, reply ? reply : &nothing);
 	if (op->after)
@@ -350,10 +362,15 @@ void task_checkpoint(void *ctx, struct ttrpc_call *call, const ProtobufCMessage 
 {
 	struct task_service *s = ctx;
 	const struct convert_ids ids = convert_ids(request);
-	struct sbx_state state;
+	hk_auto(convert_checkpoint_done) struct convert_checkpoint c = { 0 };
+	struct sbx_done done;
 	struct hk_err err;
 
-	if (sbx_state(s->pod, ids.id, "", &state, &err) == 0)
-		(void)hk_fail_text(&err, HK_UNSUPPORTED, EOPNOTSUPP, "this runtime cannot checkpoint containers");
-	fail(s, call, &ids, &err, NULL);
+	if (convert_checkpoint(request, &c, &err) < 0) {
+		fail(s, call, &ids, &err, NULL);
+		return;
+	}
+	done = op_new(s, call, &ids, convert_reply_empty, CHECKPOINT_FAILED);
+	if (done.fn)
+		sbx_checkpoint(s->pod, ids.id, &c.request, done);
 }

@@ -6,20 +6,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 repo=$PWD cache=${XDG_CACHE_HOME:-/var/cache}/husk-matrix
 newest=v2.3.4
-mkdir -p "$cache/apt/sources.list.d" "$cache/apt/lists/partial" "$cache/apt/cache/archives/partial"
+mkdir -p "$cache"
 
-# Another suite of the mirror this machine uses already, for these calls alone: nothing can ever be installed from it by itself.
-apt_options=(-o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$cache/apt/sources.list.d"
-	-o "Dir::State::lists=$cache/apt/lists" -o "Dir::Cache=$cache/apt/cache" -o APT::Sandbox::User=root)
+. tests/lib/suite.sh
 fetch_debian() { # fetch_debian SUITE: containerd and ctr of that suite below $cache/SUITE
-	[ -x "$cache/$1/usr/bin/containerd" ] && return
-	local base=/etc/apt/sources.list.d/debian.sources
-	[ -r $base ] || { echo "SKIP $1: no $base to derive the suite from"; return 1; }
-	awk -v suite="$1" 'BEGIN { RS = ""; FS = "\n" } NR == 1 { gsub(/Suites:[^\n]*/, "Suites: " suite); print }' $base \
-		>"$cache/apt/sources.list.d/suite.sources"
-	apt-get "${apt_options[@]}" update -qq || { echo "SKIP $1: its package list cannot be had"; return 1; }
-	(cd "$cache" && rm -f containerd_*.deb && apt-get "${apt_options[@]}" download "containerd/$1" >/dev/null &&
-		dpkg -x containerd_*.deb "$1" && rm -f containerd_*.deb) || { echo "SKIP $1: no containerd package"; return 1; }
+	[ -x "$cache/$1/usr/bin/containerd" ] || suite_unpack "$cache" "$1" "$cache/$1" containerd
 }
 fetch_go() {
 	[ -x "$cache/go/usr/bin/containerd" ] && return

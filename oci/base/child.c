@@ -51,7 +51,9 @@ void hk_reaper_release(struct hk_hold *h)
 static bool is_held(const struct hk_reaper *r, pid_t pid)
 {
 	hk_list_for(n, &r->holds) {
-		if (*hk_container_of(n, struct hk_hold, node)->pid == pid)
+		const pid_t held = *hk_container_of(n, struct hk_hold, node)->pid;
+
+		if (held == pid || held == HK_HOLD_WHOEVER)
 			return true;
 	}
 	return false;

@@ -27,6 +27,7 @@ struct hk_reaper {
 	struct hk_timer sweep; /* what a hold kept from it */
 	bool is_held_up;
 };
+enum { HK_HOLD_WHOEVER = -1 }; /* a pid that is not known until it is watched: then nobody unknown is reaped meanwhile */
 /* A child that will be watched, but not yet: a process may live and end between its birth and the moment the loop hears of it. */
 struct hk_hold {
 	struct hk_list node;

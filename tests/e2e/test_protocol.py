@@ -243,15 +243,6 @@ class BadCreates(PodTest):
                     self.assertEqual(e.code, NOT_FOUND)
                 self.fails(NOT_FOUND, "not found$", "State", id=cid)
 
-    def test_checkpoint_is_refused(self):
-        pod = self.pod
-        pid = pod.run("c", ["sleep", "1000"])
-        self.fails(UNIMPLEMENTED, "checkpoint", "Checkpoint", id="c", path=pod.dir)
-        self.assertEqual(pod.call("State", id="c")["status"], RUNNING)
-        self.assertTrue(is_alive(pid))
-        # From Create never Unimplemented: containerd would fall back to Task v2 for the whole shim.
-        self.create_fails(UNKNOWN, "checkpoint|restore", checkpoint="/some/image")
-
 
 class Execs(PodTest):
     def setUp(self):

@@ -127,7 +127,7 @@ static void handler(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *
 	r = convert(call->method, request, &err);
 	if (r < 0) {
 		fuzz_check_err(r, &err);
-		convert_fail(call, &err, "OCI runtime create failed");
+		convert_fail(call, &err, "OCI runtime create failed", NULL);
 	} else if (s->mode & 0x40) {
 		s->kept[s->n_kept++] = call;
 		if (s->mode & 0x80)

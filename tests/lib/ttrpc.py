@@ -56,13 +56,15 @@ MESSAGES = {
     "StatsResponse": "stats:Any",
     "UpdateTaskRequest": "id:s resources:Any annotations:*Entry",
     "CheckpointTaskRequest": "id:s path:s options:Any",
+    "CheckpointOptions": "exit:b open_tcp:b external_unix_sockets:b terminal:b file_locks:b empty_namespaces:*s cgroups_mode:s image_path:s "
+                         "work_path:s parent_path:s",
     "BootstrapParams": "instance_id:s namespace:s log_level:i containerd_version:s ttrpc_address:s grpc_address:s binary:s "
                        "extensions:*Extension socket_dir:s",
     "Extension": "value:Any",
     "BootstrapResult": "version:i address:s protocol:s",
     "RuntimeInfo": "name:s version:RuntimeVersion options:Any features:Any annotations:*Entry",
     "RuntimeVersion": "version:s revision:s",
-    "RuncOptions": "no_pivot_root:b no_new_keyring:b shim_cgroup:s io_uid:u io_gid:u systemd_cgroup=9:b",
+    "RuncOptions": "no_pivot_root:b no_new_keyring:b shim_cgroup:s io_uid:u io_gid:u systemd_cgroup=9:b criu_image_path:s criu_work_path:s",
     "RuntimeOptions": "type_url:s config_path:s config_body:y",
     "ForwardRequest": "envelope:Envelope",
     "Envelope": "timestamp:Timestamp namespace:s topic:s event:Any",

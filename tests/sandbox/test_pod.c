@@ -209,7 +209,10 @@ static void ids_and_failures_of_create(void **state)
 	sbx_create(world.pod, &(struct sbx_create){ .id = "c1", .bundle = "/nonexistent" }, to(&a));
 	answered(&a);
 	assert_true(a.failed);
-	sbx_create(world.pod, &(struct sbx_create){ .id = "c1", .bundle = "/b", .checkpoint = "/c" }, to(&a));
+	sbx_create(world.pod, &(struct sbx_create){ .id = "c1", .bundle = "/b", .checkpoint = "c" }, to(&a));
+	answered(&a);
+	assert_int_equal(a.err.kind, HK_INVALID);
+	sbx_create(world.pod, &(struct sbx_create){ .id = "c1", .bundle = "/b", .checkpoint = "/c", .terminal = true }, to(&a));
 	answered(&a);
 	assert_int_equal(a.err.kind, HK_UNSUPPORTED);
 	fake.create_error = "mount proc on /proc: EPERM";

@@ -291,7 +291,7 @@ static void texts(void **state)
 
 static void reply_failure(struct ttrpc_call *call, const void *arg)
 {
-	convert_fail(call, arg, "OCI runtime create failed");
+	convert_fail(call, arg, "OCI runtime create failed", NULL);
 }
 
 /* The longest text still arrives, with its class at the end, and without a payload. */
