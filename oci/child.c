@@ -196,7 +196,11 @@ static int step_gate(struct oci_job *j, struct hk_err *err)
 	r = oci_sync_send(j->s.sync_fd, OCI_MSG_CREATED, 0, -1);
 	if (r == 0)
 		r = oci_sync_expect(j->s.sync_fd, OCI_MSG_GO);
-	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "wait for start") : 0;
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "wait for start");
+	if (!j->s.spec->has_process)
+		return hk_fail_text(err, HK_INVALID, EINVAL, "process: config.json has none to start");
+	return 0;
 }
 
 /* Host privileges, host mounts: a process outside of a new user namespace, be it M or I. */
@@ -235,13 +239,14 @@ static const struct oci_row init_rows[] = {
 	{ OCI_STEP_SYSCTL, NULL, oci_sysctl_write }, /* before /proc/sys becomes read-only */
 	{ OCI_STEP_MASKS, NULL, oci_masks_apply },
 	{ OCI_STEP_ROOTFS_FINISH, NULL, oci_rootfs_finish },
+	{ OCI_STEP_HOST_MOUNTS, NULL, oci_rootfs_leave },
 	{ OCI_STEP_STDIO, oci_step_stdio, NULL },
 	{ OCI_STEP_SCHED, oci_step_sched, NULL },
 	{ OCI_STEP_LSM, oci_step_lsm, NULL },
 	{ OCI_STEP_ENV, oci_step_env, NULL },
 	{ OCI_STEP_RLIMITS, oci_step_rlimits, NULL },
-	{ OCI_STEP_SECCOMP, oci_step_seccomp_privileged, NULL }, /* takes CAP_SYS_ADMIN unless no_new_privs is set */
 	{ OCI_STEP_CWD, oci_step_cwd_early, NULL },
+	{ OCI_STEP_SECCOMP, oci_step_seccomp_privileged, NULL }, /* takes CAP_SYS_ADMIN unless no_new_privs is set */
 	{ OCI_STEP_CREDS, oci_step_creds, NULL },
 	{ OCI_STEP_CWD, oci_step_cwd, NULL },
 	{ OCI_STEP_LOOKUP, oci_step_lookup, NULL },

@@ -19,6 +19,7 @@
 #include "oci/base/str.h"
 #include "oci/cgroup_systemd.h"
 #include "oci/checkpoint.h"
+#include "oci/creds.h"
 #include "oci/env.h"
 #include "oci/launch.h"
 #include "oci/lsm.h"
@@ -58,7 +59,7 @@ struct oci_job *oci_job_new(struct oci_container *c)
 	j->s.bundle = c->bundle;
 	j->s.in_userns = c->in_userns;
 	j->s.no_new_keyring = c->no_new_keyring;
-	j->s.sync_fd = j->s.rootfs_fd = j->s.proc_fd = j->s.devnull_fd = -1;
+	j->s.sync_fd = j->s.rootfs_fd = j->s.proc_fd = j->s.devnull_fd = j->s.host_mnt_fd = -1;
 	j->s.console_master = j->s.console_slave = j->s.at = -1;
 	j->null_fd = j->init_pidfd = j->tree_fd = -1;
 	for (int i = 0; i < OCI_N_NS; i++)
@@ -74,6 +75,7 @@ void oci_job_free(struct oci_job *j)
 	(void)hk_close(j->null_fd);
 	(void)hk_close(j->tree_fd);
 	(void)hk_close(j->s.devnull_fd);
+	(void)hk_close(j->s.host_mnt_fd);
 	if (j->s.spec)
 		free((void *)(uintptr_t)j->s.rootfs);
 	free(j->s.srcs);
@@ -115,7 +117,7 @@ static int job_of_create(
 	j->clone_mask = oci_ns_new_mask(s) & ~(oci_ns_flag(OCI_NS_USER) | oci_ns_flag(OCI_NS_TIME));
 	j->needs_middle = oci_ns_needs_middle(s);
 	j->nnp = s->process.no_new_privileges;
-	j->caps = s->process.caps; /* a spec that names none gets none, as with runc: never the shim's own */
+	j->caps = c->caps; /* a spec that names none gets none, as with runc: never the shim's own */
 	j->apparmor_profile = s->process.apparmor_profile;
 	j->selinux_label = s->process.selinux_label;
 	j->s.srcs = calloc(s->n_mounts + 1, sizeof(*j->s.srcs));
@@ -129,6 +131,12 @@ static int job_of_create(
 		return hk_fail(err, HK_INTERNAL, errno, "make %s", rootfs);
 	for (size_t i = 0; i < s->n_mounts; i++)
 		j->s.srcs[i].tree_fd = -1;
+	if (!s->ns[OCI_NS_MNT].is_set) {
+		j->clone_mask |= oci_ns_flag(OCI_NS_MNT); /* for the set-up alone: oci_rootfs_leave */
+		j->s.host_mnt_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+		if (j->s.host_mnt_fd < 0)
+			return hk_fail(err, HK_INTERNAL, errno, "open /proc/self/ns/mnt");
+	}
 	r = oci_job_stdio(j, o->terminal, o->stdio, err);
 	if (r == 0)
 		r = open_null(O_PATH, &j->s.devnull_fd, err);
@@ -193,6 +201,8 @@ static int remember(struct oci_container *c, const struct oci_create_opts *o, st
 	int r;
 
 	memcpy(c->caps, p->caps, sizeof(c->caps));
+	if (!s->ns[OCI_NS_USER].is_set) /* root of a new user namespace has all of them */
+		oci_caps_limit(c->caps);
 	c->no_new_privs = p->no_new_privileges;
 	c->no_new_keyring = o->no_new_keyring;
 	c->ns_mask = oci_ns_new_mask(s) | oci_ns_path_mask(s);
@@ -243,8 +253,6 @@ static int check_spec(const struct oci_container *c, struct hk_err *err)
 	const struct oci_spec *s = c->spec;
 	int r;
 
-	if (!s->has_process || s->process.args.n == 0)
-		return hk_fail_text(err, HK_INVALID, EINVAL, "process.args: a program is needed");
 	r = oci_env_check(&s->process.env, err);
 	if (r == 0)
 		r = oci_lsm_check(s->process.apparmor_profile, s->process.selinux_label, err);

@@ -17,6 +17,7 @@
 
 #include "oci/base/breakable.h"
 #include "oci/base/err.h"
+#include "oci/base/log.h"
 
 enum { MAX_CAPS = 64, MEM_DEVICES = 1, NULL_MINOR = 3 };
 
@@ -40,6 +41,24 @@ static int drop_bounding(uint64_t keep, struct hk_err *err)
 		return hk_fail(err, HK_INTERNAL, errno, "drop capability %d from the bounding set", cap);
 	}
 	return 0;
+}
+
+void oci_caps_limit(uint64_t *caps)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	uint64_t own, cut = 0;
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return;
+	own = data[0].permitted | (uint64_t)data[1].permitted << 32;
+	for (int i = 0; i < OCI_N_CAP_SETS; i++) {
+		cut |= caps[i] & ~own;
+		caps[i] &= own;
+	}
+	for (int cap = 0; cap < MAX_CAPS; cap++)
+		if (cut & (1ULL << cap))
+			log_warn("capability that husk itself does not have cannot be granted", LOG_INT("capability", cap));
 }
 
 static int set_ids(const struct oci_process *p, struct hk_err *err)

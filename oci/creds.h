@@ -4,12 +4,18 @@
  */
 #pragma once
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "oci/spec_process.h"
 
 struct hk_err;
 
+/*
+ * Takes what we do not have ourselves out of the sets (OCI_N_CAP_SETS of them) and warns: config.md asks not to fail for it. Not for a
+ * process of a user namespace, which gets all of them with it.
+ */
+void oci_caps_limit(uint64_t *caps);
 /* PR_SET_NO_NEW_PRIVS. */
 int oci_creds_no_new_privs(struct hk_err *err);
 /*

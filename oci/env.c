@@ -163,7 +163,10 @@ static const char *go_text(int code, char *buf, size_t size)
 	return buf;
 }
 
-/* 0, or the errno that Go's findExecutable would tell; *ret_stat tells that stat itself failed. */
+/*
+ * 0, or the errno that Go's findExecutable would tell; *ret_stat tells that stat itself failed. The container's own filter may be in force by
+ * now and refuse the question with any errno it likes (a profile older than faccessat2 does): only EACCES is an answer.
+ */
 static int probe(const char *path, bool *ret_stat)
 {
 	struct stat st;
@@ -174,9 +177,9 @@ static int probe(const char *path, bool *ret_stat)
 	*ret_stat = false;
 	if (S_ISDIR(st.st_mode))
 		return EISDIR;
-	if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0)
-		return errno;
-	return 0;
+	if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0)
+		return 0;
+	return errno != EACCES && (st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) ? 0 : EACCES;
 }
 
 static int lookup_path(const char *arg0, const char *path, char *buf, size_t size, struct hk_err *err)

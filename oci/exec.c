@@ -15,6 +15,8 @@
 
 #include "oci/base/auto.h"
 #include "oci/base/breakable.h"
+#include "oci/base/str.h"
+#include "oci/creds.h"
 #include "oci/env.h"
 #include "oci/files.h"
 #include "oci/launch.h"
@@ -56,6 +58,14 @@ static int step_spawn(struct oci_job *j, struct hk_err *err)
 
 static int step_join(struct oci_job *j, struct hk_err *err)
 {
+	char path[32];
+
+	if (!(j->c->ns_mask & CLONE_NEWNS)) { /* its root is in no namespace: by the init's, our own unreaped child's */
+		(void)hk_fmt(path, sizeof(path), "/proc/%d/root", j->init_pid);
+		j->s.rootfs_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (j->s.rootfs_fd < 0)
+			return hk_fail(err, HK_INTERNAL, errno, "open the container's root");
+	}
 	return j->c->ns_mask ? oci_ns_join_process(j->init_pidfd, j->init_pid, j->c->ns_mask, err) : 0;
 }
 
@@ -76,9 +86,12 @@ static int step_fork(struct oci_job *j, struct hk_err *err)
 	return 0;
 }
 
-/* The root of the container: where the mount namespace put us. */
+/* The root of the container: where the mount namespace put us, if there is one. */
 static int step_root(struct oci_job *j, struct hk_err *err)
 {
+	if (j->s.rootfs_fd >= 0 && (fchdir(j->s.rootfs_fd) < 0 || chroot(".") < 0))
+		return hk_fail(err, HK_INTERNAL, errno, "enter the container's root");
+	(void)hk_close(j->s.rootfs_fd);
 	j->s.rootfs_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (j->s.rootfs_fd < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "open the container's root");
@@ -109,8 +122,8 @@ static const struct oci_row rows[] = {
 	{ OCI_STEP_LSM, oci_step_lsm, NULL },
 	{ OCI_STEP_ENV, oci_step_env, NULL },
 	{ OCI_STEP_RLIMITS, oci_step_rlimits, NULL },
-	{ OCI_STEP_SECCOMP, oci_step_seccomp_privileged, NULL },
 	{ OCI_STEP_CWD, oci_step_cwd_early, NULL },
+	{ OCI_STEP_SECCOMP, oci_step_seccomp_privileged, NULL },
 	{ OCI_STEP_CREDS, oci_step_creds, NULL },
 	{ OCI_STEP_CWD, oci_step_cwd, NULL },
 	{ OCI_STEP_LOOKUP, oci_step_lookup, NULL },
@@ -166,6 +179,8 @@ static int fill(struct oci_job *j, const struct oci_exec_opts *o, struct hk_err 
 	j->needs_middle = (c->ns_mask & CLONE_NEWPID) != 0;
 	j->init_pidfd = o->init_pidfd;
 	j->init_pid = o->init_pid;
+	if (!c->in_userns)
+		oci_caps_limit(p->caps);
 	j->nnp = p->has_no_new_privileges ? p->no_new_privileges : c->no_new_privs;
 	j->caps = p->has_capabilities ? p->caps : c->caps;
 	j->apparmor_profile = p->apparmor_profile ? p->apparmor_profile : c->apparmor_profile;

@@ -33,6 +33,10 @@ int oci_sysctl_write(struct oci_setup *s, struct hk_err *err);
 int oci_masks_apply(struct oci_setup *s, struct hk_err *err);
 /* rootfs.c — root propagation flag, deferred read-only remounts, root.readonly. Last of the mount steps. */
 int oci_rootfs_finish(struct oci_setup *s, struct hk_err *err);
+/*
+ * rootfs.c — where the spec has no mount namespace: back to the host's, with the tree made so far as a root that nobody else can reach.
+ */
+int oci_rootfs_leave(struct oci_setup *s, struct hk_err *err);
 
 /* tty.c — for exec: a pty pair from the devpts of the container we are in (cwd = its root); no /dev/console. */
 int oci_tty_open(int rootfd, int *ret_master, int *ret_slave, struct hk_err *err);

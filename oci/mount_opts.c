@@ -296,6 +296,19 @@ static int join_data(struct reader *r, struct hk_arena *arena)
 	return 0;
 }
 
+/*
+ * A file system's data ("mode=755") says nothing to a mount that is there already, and mount(2) has always read past it. A bare word that
+ * nobody knows is a flag misspelt: "nosiud" must not be lost in silence.
+ */
+static int check_bind_data(struct reader *r, struct hk_err *err)
+{
+	for (size_t i = 0; i < r->f.data.n; i++)
+		if (!strchr(r->data[i], '='))
+			return hk_fail_text(err, HK_INVALID, EINVAL, "option \"%.100s\" is not one of a bind mount", r->data[i]);
+	r->f.data.n = 0;
+	return 0;
+}
+
 static int finish(struct reader *r, const char *type, struct hk_arena *arena, struct hk_err *err)
 {
 	struct oci_mount_flags *f = &r->f;
@@ -304,9 +317,8 @@ static int finish(struct reader *r, const char *type, struct hk_arena *arena, st
 		f->bind = true;
 		f->rbind = hk_streq(type, "rbind");
 	}
-	if (f->bind && f->data.n > 0)
-		return hk_fail_text(
-		    err, HK_INVALID, EINVAL, "option \"%.100s\" is not one of a bind mount", r->data[0]);
+	if (f->bind && check_bind_data(r, err) < 0)
+		return -EINVAL;
 	if (f->bind)
 		f->ms_set |= MS_BIND | (f->rbind ? MS_REC : 0UL);
 	if (f->remount)

@@ -171,11 +171,14 @@ static int open_devnull(struct oci_setup *s, struct hk_err *err)
 	return 0;
 }
 
+/* Who will be root of a user namespace opens all now, with the host's rights; else each at its turn, after what is mounted before it. */
 int oci_mounts_prepare(struct oci_setup *s, struct hk_err *err)
 {
 	struct oci_idmap_cache cache = OCI_IDMAP_CACHE_INIT;
 	int r = open_devnull(s, err);
 
+	if (!s->in_userns)
+		return r;
 	for (size_t i = 0; r >= 0 && i < s->spec->n_mounts; i++)
 		if (is_bind(&s->srcs[i]) && s->srcs[i].tree_fd < 0)
 			r = open_source(s, i, &cache, err);
@@ -254,15 +257,36 @@ static int explain(int r, int a, int b)
 	return r;
 }
 
-static int attach_bind(struct oci_setup *s, size_t i, int *ret_tree, struct hk_err *err)
+/*
+ * mountinfo lists mounts by age since Linux 6.8, and config.md has them made in the listed order: one that was opened early is copied. Where
+ * a detached tree cannot be (before 6.15), its place in the list is all that is wrong.
+ */
+static void renew_tree(struct oci_mount_src *src)
+{
+	hk_autofd fd = -1;
+
+	if (oci_tree_clone(src->tree_fd, "", src->flags.rbind ? AT_RECURSIVE : 0, &fd) < 0)
+		return;
+	hk_close(src->tree_fd);
+	src->tree_fd = hk_take_fd(&fd);
+}
+
+static int attach_bind(struct oci_setup *s, size_t i, struct oci_idmap_cache *cache, int *ret_tree, struct hk_err *err)
 {
 	const struct oci_mount *m = &s->spec->mounts[i];
 	struct oci_mount_src *src = &s->srcs[i];
 	hk_autofd dst = -1, src_fd = -1;
 	char path[PATH_MAX];
 	struct stat st;
-	int r = oci_path_open_in(s->rootfs_fd, m->destination, O_PATH, &dst);
+	int r = 0;
 
+	if (src->tree_fd >= 0)
+		renew_tree(src);
+	else if (!s->in_userns)
+		r = open_source(s, i, cache, err);
+	if (r < 0)
+		return r;
+	r = oci_path_open_in(s->rootfs_fd, m->destination, O_PATH, &dst);
 	if (src->tree_fd < 0) {
 		int fr = source_path(s, m, path);
 
@@ -318,7 +342,7 @@ static bool is_kept(const struct oci_setup *s, size_t i)
 	return (root_is_recursive && f->n_propagation > 0) || oci_mount_new_is_late_readonly(&s->spec->mounts[i], f);
 }
 
-static int attach_one(struct oci_setup *s, size_t i, struct hk_err *err)
+static int attach_one(struct oci_setup *s, size_t i, struct oci_idmap_cache *cache, struct hk_err *err)
 {
 	const struct oci_mount *m = &s->spec->mounts[i];
 	const struct oci_mount_flags *f = &s->srcs[i].flags;
@@ -327,7 +351,7 @@ static int attach_one(struct oci_setup *s, size_t i, struct hk_err *err)
 
 	if (f->remount)
 		return remount(s, i, err);
-	r = f->bind ? attach_bind(s, i, &tree, err) : oci_mount_new_attach(s, i, &tree, err);
+	r = f->bind ? attach_bind(s, i, cache, &tree, err) : oci_mount_new_attach(s, i, &tree, err);
 	if (r < 0)
 		return r;
 	if (tree < 0 && (f->n_propagation > 0 || is_kept(s, i))) { /* mount(2) gave no descriptor: as attach_bind_classic */
@@ -343,15 +367,15 @@ static int attach_one(struct oci_setup *s, size_t i, struct hk_err *err)
 
 int oci_mounts_attach(struct oci_setup *s, struct hk_err *err)
 {
-	for (size_t i = 0; i < s->spec->n_mounts; i++) {
-		int r;
+	struct oci_idmap_cache cache = OCI_IDMAP_CACHE_INIT;
+	int r = 0;
 
+	for (size_t i = 0; r >= 0 && i < s->spec->n_mounts; i++) {
 		s->at = (int)i;
-		r = attach_one(s, i, err);
-		if (r < 0)
-			return r;
+		r = attach_one(s, i, &cache, err);
 	}
-	return 0;
+	oci_idmap_cache_done(&cache);
+	return r;
 }
 
 int oci_mounts_finish(struct oci_setup *s, struct hk_err *err)

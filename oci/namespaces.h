@@ -37,6 +37,8 @@ int oci_ns_join(const int fds[OCI_N_NS], struct hk_err *err);
  * the kernel cannot.
  */
 int oci_ns_join_process(int pidfd, pid_t pid, uint64_t mask, struct hk_err *err);
+/* In the child: back to a mount namespace that it had before; root and cwd are that one's then (setns(2)). */
+int oci_ns_return(int mnt_fd, struct hk_err *err);
 /* After a user namespace is made or joined: uid 0, gid 0, no groups. */
 int oci_ns_become_root(struct hk_err *err);
 

@@ -104,8 +104,8 @@ static bool is_cap_name(const char *s)
 }
 
 /*
- * config.md: capabilities the kernel does not have are no error, the runtime may warn. Profiles are newer than
- * kernels.
+ * config.md, "Linux Process": a capability that the kernel does not have MUST be warned of, and is no error. Profiles
+ * are newer than kernels.
  */
 static int parse_cap_set(const struct oci_dec *d, const struct oci_json *v, void *dst)
 {
@@ -123,7 +123,7 @@ static int parse_cap_set(const struct oci_dec *d, const struct oci_json *v, void
 		(void)snprintf(name, sizeof(name), "%.*s", e->n < sizeof(name) ? (int)e->n : 0, e->text);
 		if (strlen(name) != e->n || !is_cap_name(name) || cap_from_name(name, &bit) != 0 ||
 		    bit >= cap_max_bits()) {
-			log_debug("capability unknown to this kernel is left out", LOG_STR("name", name));
+			log_warn("capability unknown to this kernel is left out", LOG_STR("name", name));
 			continue;
 		}
 		set |= UINT64_C(1) << bit;

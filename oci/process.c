@@ -267,24 +267,16 @@ int oci_step_creds(struct oci_job *j, struct hk_err *err)
 	return r;
 }
 
-int oci_step_cwd_early(struct oci_job *j, struct hk_err *err)
-{
-	j->in_cwd = chdir(j->process->cwd) == 0;
-	if (!j->in_cwd && errno != EACCES)
-		return hk_fail(err, HK_INVALID, errno, "chdir to process.cwd %s", j->process->cwd);
-	return 0;
-}
-
 /*
  * The kernel says "(unreachable)/..." for a directory outside of the root: a cwd such as /proc/self/fd/7 with a leaked
  * host directory would be a way out (CVE-2024-21626). glibc's getcwd would turn that into ENOENT.
  */
-int oci_step_cwd(struct oci_job *j, struct hk_err *err)
+static int enter_cwd(struct oci_job *j, struct hk_err *err)
 {
 	char buf[4096];
 	long n;
 
-	if (!j->in_cwd && chdir(j->process->cwd) < 0)
+	if (chdir(j->process->cwd) < 0)
 		return hk_fail(err, HK_INVALID, errno, "chdir to process.cwd %s", j->process->cwd);
 	n = syscall(SYS_getcwd, buf, sizeof(buf));
 	if (n < 0)
@@ -292,13 +284,29 @@ int oci_step_cwd(struct oci_job *j, struct hk_err *err)
 	if ((n < 2 || buf[0] != '/') && !hk_is_broken(HK_DEFENCE_CWD_INSIDE))
 		return hk_fail_text(
 		    err, HK_INVALID, EPERM, "process.cwd %s is outside of the container's root", j->process->cwd);
+	j->in_cwd = true;
 	return 0;
+}
+
+/* As root, and before a filter that may forbid the very calls; where root may not go (NFS), its user perhaps may: later. */
+int oci_step_cwd_early(struct oci_job *j, struct hk_err *err)
+{
+	int r = j->process->cwd ? enter_cwd(j, err) : 0; /* no process: the root, where we are */
+
+	return r == -EACCES ? 0 : r;
+}
+
+int oci_step_cwd(struct oci_job *j, struct hk_err *err)
+{
+	return j->in_cwd || !j->process->cwd ? 0 : enter_cwd(j, err);
 }
 
 int oci_step_lookup(struct oci_job *j, struct hk_err *err)
 {
 	const char *path = oci_env_get((const char *const *)j->env, "PATH");
 
+	if (j->process->args.n == 0) /* nothing to run is start's error, not create's (runtime.md, "Start") */
+		return 0;
 	return oci_lookup(j->process->args.v[0], path, j->exe, sizeof(j->exe), err);
 }
 

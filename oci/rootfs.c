@@ -27,6 +27,7 @@
 #include "oci/mount_fs.h"
 #include "oci/mountinfo.h"
 #include "oci/mounts.h"
+#include "oci/namespaces.h"
 #include "oci/path.h"
 #include "oci/setup.h"
 
@@ -241,5 +242,30 @@ int oci_rootfs_finish(struct oci_setup *s, struct hk_err *err)
 		return hk_fail(err, HK_INTERNAL, -r, "make the root read-only");
 	if (chdir("/") < 0) /* mount(2) by descriptor leaves it */
 		return hk_fail(err, HK_INTERNAL, errno, "chdir to /");
+	return 0;
+}
+
+/*
+ * runc mounts a container without a mount namespace into the host's own table. Here the tree is made in a namespace of the set-up's, as
+ * always, and taken along as a detached copy: the process is in the host's namespace and its root in none, so that nothing of it is ever
+ * seen, kept busy or left behind out there. It ends with the last process that stands in it.
+ */
+int oci_rootfs_leave(struct oci_setup *s, struct hk_err *err)
+{
+	hk_autofd tree = -1;
+	int r;
+
+	if (s->host_mnt_fd < 0)
+		return 0;
+	r = oci_tree_clone(AT_FDCWD, "/", AT_RECURSIVE, &tree);
+	if (r < 0)
+		return hk_fail(err, r == -ENOSYS ? HK_UNSUPPORTED : HK_INTERNAL, -r, "copy the root, as there is no mount namespace");
+	r = oci_ns_return(s->host_mnt_fd, err);
+	if (r < 0)
+		return r;
+	s->host_mnt_fd = hk_close(s->host_mnt_fd);
+	if (fchdir(tree) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "chroot to rootfs");
+	set_root(s, &tree);
 	return 0;
 }

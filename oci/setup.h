@@ -38,6 +38,7 @@ struct oci_setup {
 	int rootfs_fd;    /* O_PATH of the container's root: a mount of its own after oci_rootfs_prepare */
 	int proc_fd;      /* our own, unmasked procfs of the final pid namespace (oci/procfs.c); never reached by a path in the container */
 	bool proc_is_fresh; /* proc_fd is an instance of its own, not the host's: fit to be the container's /proc */
+	int host_mnt_fd;  /* the mount namespace to go back to: the spec has none of its own. -1 otherwise */
 	int devnull_fd;   /* O_PATH of the host's /dev/null, verified to be 1:3 */
 	struct oci_mount_src *srcs; /* spec->n_mounts entries, made and filled by oci_rootfs_prepare */
 	struct hk_arena arena;      /* of the steps; ends with the process */

@@ -54,6 +54,7 @@ struct hk_err;
 	X(SYSCTL, "sysctl")                                 \
 	X(MASKS, "masked and read-only paths")              \
 	X(ROOTFS_FINISH, "finish rootfs")                   \
+	X(HOST_MOUNTS, "return to the host's mount namespace") \
 	X(STDIO, "stdio")                                   \
 	X(SCHED, "scheduling")                              \
 	X(RLIMITS, "rlimits")                               \

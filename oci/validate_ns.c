@@ -185,9 +185,9 @@ int oci_validate_namespaces(const struct oci_spec *s, struct hk_err *err)
 {
 	int r;
 
-	/* Without one the rootfs, masks and read-only paths would be the host's. */
-	if (!s->ns[OCI_NS_MNT].is_set)
-		return fail(err, "linux.namespaces: the mount namespace is missing");
+	/* Root of a user namespace has no say in the host's mount namespace, not even to return to it. */
+	if (!s->ns[OCI_NS_MNT].is_set && s->ns[OCI_NS_USER].is_set)
+		return fail(err, "linux.namespaces: the mount namespace is missing, which a user namespace needs");
 	r = check_userns(s, err);
 	if (r == 0)
 		r = check_time(s, err);

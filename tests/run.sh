@@ -6,6 +6,7 @@
 #   tests/run.sh -L unit     only one ctest label (any further words go to ctest)
 #   tests/run.sh --vm ...    the same, and root and containerd again in a virtual machine: pure cgroup v2, systemd, Debian 13's
 #                            kernel, containerd and runc (--vm=bookworm: Debian 12's); "--vm -L vm" runs nothing but that
+#   tests/run.sh --oci-validation [PROGRAM...]   runtime-tools' validation programs with runc and with husk, as a table
 #   tests/run.sh --matrix    the ctr and CRI tests against containerd 1.6, 1.7, 2.1 and 2.3 (tests/matrix.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,12 @@ cd "$(dirname "$0")/.."
 vm=
 case ${1:-} in
 --matrix) exec ./tests/matrix.sh ;;
+--oci-validation)
+	shift
+	./contrib/debian-deps.sh build demo test
+	cmake --preset release >/dev/null && cmake --build --preset release | tail -n 1
+	exec /usr/bin/python3 tests/e2e/oci_validation.py "$@"
+	;;
 --vm) vm=trixie; shift ;;
 --vm=*) vm=${1#--vm=}; shift ;;
 esac

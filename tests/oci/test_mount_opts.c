@@ -253,18 +253,22 @@ static void test_data(void **state)
 	assert_int_equal(f.attr_set, A(NOSUID));
 }
 
-static void test_bind_refuses_data(void **state)
+/* runtime-tools' `mounts` gives "mode=755" with binds, which mount(2) reads past; a bare word can only be a flag misspelt. */
+static void test_bind_reads_past_data(void **state)
 {
 	hk_auto(hk_arena_done) struct hk_arena arena = { 0 };
 	struct oci_mount_flags f = { .ms_set = 12345 };
 	struct hk_err err = { 0 };
 
 	(void)state;
-	assert_int_equal(parse(&arena, NULL, "size=1|rbind", &f, &err), -EINVAL);
+	assert_int_equal(parse(&arena, NULL, "nosiud|rbind", &f, &err), -EINVAL);
 	assert_int_equal(err.kind, HK_INVALID);
-	assert_string_equal(err.text, "option \"size=1\" is not one of a bind mount");
+	assert_string_equal(err.text, "option \"nosiud\" is not one of a bind mount");
 	assert_int_equal(f.ms_set, 12345);
-	assert_int_equal(parse(&arena, "bind", "mode=755", &f, &err), -EINVAL);
+	assert_int_equal(parse(&arena, "bind", "mode=755|nosuid", &f, &err), 0);
+	assert_int_equal(f.data.n, 0);
+	assert_null(f.data_str);
+	assert_int_equal(f.attr_set, A(NOSUID));
 	assert_int_equal(parse(&arena, "bind", "x-anything", &f, &err), 0);
 }
 
@@ -289,7 +293,7 @@ int main(void)
 		cmocka_unit_test(test_propagation),
 		cmocka_unit_test(test_superblock),
 		cmocka_unit_test(test_data),
-		cmocka_unit_test(test_bind_refuses_data),
+		cmocka_unit_test(test_bind_reads_past_data),
 		cmocka_unit_test(test_no_memory),
 	};
 

@@ -56,6 +56,9 @@ static const char *const good[] = {
 	SCHED("\"policy\":\"SCHED_DEADLINE\",\"runtime\":1,\"deadline\":1"),
 	DOC_LINUX(MOUNT_NS ",\"cgroupsPath\":\"/a/..b/c..\""),
 	DOC_PROCESS("\"env\":[\"A=\",\"B==\"]"),
+	/* config-linux.md: a namespace that is not listed is the runtime's. */
+	DOC_LINUX("\"namespaces\":[{\"type\":\"pid\"}]"),
+	"{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"}}",
 };
 
 static const struct bad_case bad[] = {
@@ -81,8 +84,8 @@ static const struct bad_case bad[] = {
 	    "process.scheduler: runtime, deadline and period are for SCHED_DEADLINE" },
 	{ SCHED("\"policy\":\"SCHED_DEADLINE\",\"runtime\":2,\"deadline\":1"), "process.scheduler: not 0 < runtime" },
 
-	{ DOC_LINUX("\"namespaces\":[{\"type\":\"pid\"}]"), "linux.namespaces: the mount namespace is missing" },
-	{ "{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"}}", "linux.namespaces: the mount namespace is missing" },
+	{ DOC_LINUX("\"namespaces\":[{\"type\":\"user\"}]," MAPS(MAP(0, 1, 1), MAP(0, 1, 1))),
+	    "linux.namespaces: the mount namespace is missing, which a user namespace needs" },
 	{ DOC_LINUX(MOUNT_NS "," MAPS(MAP(0, 0, 1), "")), "linux.uidMappings: needs the user namespace" },
 	{ DOC_LINUX(MOUNT_NS "," MAPS("", MAP(0, 0, 1))), "linux.gidMappings: needs the user namespace" },
 	{ DOC_LINUX(NS_USER), "linux.uidMappings: missing, and the user namespace is new" },
