@@ -7,6 +7,7 @@
 #include "oci/json.h"
 
 #include <errno.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #include "oci/base/arena.h"
 #include "oci/base/err.h"
+#include "oci/base/list.h"
 
 struct open_node { /* an array or object that is not closed yet */
 	struct oci_json *node;
@@ -36,7 +38,54 @@ struct builder {
 	size_t key_len;
 	int failed; /* errno of a callback that stopped the parse */
 	const char *why;
+	struct hk_list blocks; /* struct block: what yajl has allocated */
+	jmp_buf no_memory;
 };
+
+/* ---- memory for yajl, which uses what it is given without a look: without memory it never comes back from here ---- */
+
+struct block {
+	struct hk_list node;
+	size_t size;
+	max_align_t bytes[];
+};
+
+static struct block *block_of(void *p)
+{
+	return (struct block *)(void *)((char *)p - offsetof(struct block, bytes));
+}
+
+static void yajl_done(void *ctx, void *p)
+{
+	(void)ctx;
+	if (!p)
+		return;
+	hk_list_remove(&block_of(p)->node);
+	free(block_of(p));
+}
+
+static void *yajl_new(void *ctx, size_t size)
+{
+	struct builder *b = ctx;
+	struct block *k = size < OCI_JSON_MAX_BYTES * 4UL ? malloc(sizeof(*k) + size) : NULL;
+
+	if (!k)
+		longjmp(b->no_memory, 1);
+	k->size = size;
+	hk_list_init(&k->node);
+	hk_list_append(&b->blocks, &k->node);
+	return k->bytes;
+}
+
+static void *yajl_more(void *ctx, void *p, size_t size)
+{
+	void *more = yajl_new(ctx, size);
+
+	if (p)
+		memcpy(more, p, block_of(p)->size < size ? block_of(p)->size : size);
+	yajl_done(ctx, p);
+	return more;
+}
 
 static int stop(struct builder *b, int code, const char *why)
 {
@@ -339,15 +388,14 @@ static int fail_syntax(yajl_handle h, const struct builder *b, size_t at, struct
 	return fail_at(b->text, at, why, err);
 }
 
-static int run(struct builder *b, struct hk_err *err)
+static int parse(struct builder *b, struct hk_err *err)
 {
-	yajl_handle h = yajl_alloc(&callbacks, NULL, b);
+	yajl_alloc_funcs funcs = { .malloc = yajl_new, .realloc = yajl_more, .free = yajl_done, .ctx = b };
+	yajl_handle h = yajl_alloc(&callbacks, &funcs, b);
 	yajl_status st;
 	size_t at;
 	int r = 0;
 
-	if (!h)
-		return hk_fail(err, HK_INTERNAL, ENOMEM, "parse JSON");
 	(void)yajl_config(h, yajl_dont_validate_strings, 1); /* utf8_prefix is stricter */
 	st = yajl_parse(h, (const unsigned char *)b->text, b->len);
 	at = yajl_get_bytes_consumed(h);
@@ -363,6 +411,16 @@ static int run(struct builder *b, struct hk_err *err)
 		r = fail_syntax(h, b, at, err);
 	yajl_free(h);
 	return r;
+}
+
+static int run(struct builder *b, struct hk_err *err)
+{
+	hk_list_init(&b->blocks);
+	if (setjmp(b->no_memory) == 0)
+		return parse(b, err);
+	hk_list_for_safe(n, next, &b->blocks)
+		free(hk_container_of(n, struct block, node));
+	return hk_fail(err, HK_EXHAUSTED, ENOMEM, "parse JSON");
 }
 
 int oci_json_parse(const char *text, size_t len, const struct oci_json_opts *opts, struct hk_arena *arena,
