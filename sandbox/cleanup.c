@@ -29,17 +29,6 @@
 enum { TIMEOUT_MS = 4000, LEAST_MS = 100, KILLED = 128 + SIGKILL };
 enum { CLOSING_TRIES = 100, CLOSING_NS = 2000000 };
 
-static bool is_listening(const char *socket_path)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	hk_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0 || hk_fmt(addr.sun_path, sizeof(addr.sun_path), "%s", socket_path) < 0)
-		return false;
-	/* A full backlog (EAGAIN) is somebody who lives. */
-	return connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0 || errno == EAGAIN;
-}
-
 static void kill_init(const struct store_record *rec)
 {
 	hk_autofd pidfd = rec->pid > 0 ? (int)syscall(SYS_pidfd_open, rec->pid, 0) : -1;
@@ -134,7 +123,7 @@ static bool is_closed(const char *socket_path)
 	const struct timespec pause = { .tv_nsec = CLOSING_NS };
 
 	for (int i = 0; i < CLOSING_TRIES; i++) {
-		if (!is_listening(socket_path))
+		if (hk_socket_look(socket_path, NULL) == 0)
 			return true;
 		(void)nanosleep(&pause, NULL);
 	}
@@ -145,29 +134,34 @@ static bool is_closed(const char *socket_path)
  * A socket file outlives its owner, and a pid file may name somebody else by now: only a connection tells. A child that was being set up
  * dies with its shim, but has the socket open for a moment longer, which is when containerd calls us; so without the process, a second look.
  */
-static bool shim_is_alive(const char *dir, char *socket_path, size_t size)
+static int shim_is_alive(const char *dir, char *socket_path, size_t size)
 {
 	hk_autofd fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct store_shim shim;
-	bool alive;
+	int r;
 
 	socket_path[0] = '\0';
-	if (fd < 0 || store_read_shim(fd, &shim) < 0)
-		return false;
-	alive = is_listening(shim.socket) && (store_is_running(shim.pid) || !is_closed(shim.socket));
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	r = store_read_shim(fd, &shim);
+	if (r < 0) /* none was ever written, or it is no file of ours; else nobody can tell */
+		return r == -ENOENT || r == -EPROTO ? 0 : r;
+	r = hk_socket_look(shim.socket, NULL);
+	if (r > 0 && !store_is_running(shim.pid) && is_closed(shim.socket))
+		r = 0;
 	(void)hk_fmt(socket_path, size, "%s", shim.socket);
 	store_shim_done(&shim);
-	return alive;
+	return r;
 }
 
 /* The whole group of a dead shim; its socket last, and only if no new shim has taken the place meanwhile. */
 static int clean_dead(const char *dir, struct hk_err *err)
 {
 	char socket_path[SOCKET_PATH_SIZE];
-	int r;
+	int r = shim_is_alive(dir, socket_path, sizeof(socket_path));
 
-	if (shim_is_alive(dir, socket_path, sizeof(socket_path)))
-		return 0;
+	if (r != 0)
+		return r > 0 ? 0 : hk_fail(err, HK_INTERNAL, -r, "look whether the shim of %s lives", dir);
 	r = clean_group(dir, err);
 	if (r == 0 && socket_path[0] && is_closed(socket_path))
 		(void)unlink(socket_path);

@@ -50,12 +50,12 @@ static void remove_stale_socket(const char *path)
 {
 	hk_autofd lock = -1;
 
-	if (access(path, F_OK) < 0 || shim_socket_is_alive(path, NULL))
+	if (access(path, F_OK) < 0 || hk_socket_look(path, NULL) != 0)
 		return;
 	/* A `start` may be at work right now: its socket listens before its lock is given back. */
 	if (shim_socket_lock(path, LOCK_TIMEOUT_MS, &lock, NULL) < 0)
 		return;
-	if (!shim_socket_is_alive(path, NULL))
+	if (hk_socket_look(path, NULL) == 0)
 		(void)shim_socket_remove_stale(path, NULL);
 	shim_socket_unlock(path, &lock);
 }

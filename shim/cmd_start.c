@@ -135,8 +135,11 @@ static int find_or_spawn(struct start *s, struct hk_err *err)
 	if (r < 0)
 		return r;
 	s->version = VERSION_NEW;
-	if (!shim_socket_is_alive(s->path, &conn))
-		r = spawn(s, err);
+	r = hk_socket_look(s->path, &conn);
+	if (r < 0)
+		r = hk_fail(err, HK_INTERNAL, -r, "look who serves %s", s->path);
+	else
+		r = r ? 0 : spawn(s, err);
 	shim_socket_unlock(s->path, &lock);
 	/* The bare address means version 2 whatever we know, and every shim that speaks 3 speaks 2 too or says so here. */
 	if (r == 0 && conn >= 0 && s->in.form == BOOT_PARAMS)

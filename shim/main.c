@@ -3,6 +3,7 @@
  * shim/main.c — argv to one command: `start`, `delete`, -info, -v, or (no action) the server that `start` spawns. Exit status 2 is a wrong
  * command line, as of every Go program; 1 a failure told on stderr.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,8 +54,10 @@ int main(int argc, char **argv)
 	struct shim_flags flags;
 	int status;
 
-	if (fill_std_fds() != 0)
+	if (fill_std_fds() != 0) {
+		(void)fprintf(stderr, SHIM_PROGRAM ": open /dev/null: %s\n", hk_errno_name(errno));
 		return 1;
+	}
 	if (shim_flags_parse(argc, argv, &flags, &err) < 0) {
 		(void)fprintf(stderr, "%s\n%s", err.text, shim_usage);
 		return 2;

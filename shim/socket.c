@@ -154,25 +154,6 @@ static void fill_address(const char *path, struct sockaddr_un *ret)
 	(void)hk_fmt(ret->sun_path, sizeof(ret->sun_path), "%s", path);
 }
 
-bool shim_socket_is_alive(const char *path, int *ret_fd)
-{
-	hk_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un address;
-
-	fill_address(path, &address);
-	if (ret_fd)
-		*ret_fd = -1;
-	if (fd < 0)
-		return false;
-	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
-		if (ret_fd)
-			*ret_fd = hk_take_fd(&fd);
-		return true;
-	}
-	/* unix(7): a full backlog. Somebody listens. */
-	return errno == EAGAIN;
-}
-
 int shim_socket_remove_stale(const char *path, struct hk_err *err)
 {
 	struct stat st;

@@ -29,9 +29,7 @@ int shim_socket_path(const char *dir, const char *const names[3], char ret[SHIM_
 int shim_socket_lock(const char *path, int timeout_ms, int *ret_fd, struct hk_err *err);
 void shim_socket_unlock(const char *path, int *take_fd);
 
-/* True when a process listens there, even one too busy to accept. *ret_fd (may be NULL) is the connection, or -1. */
-bool shim_socket_is_alive(const char *path, int *ret_fd);
-/* Under the lock, after is_alive said no: removes what a dead shim left. Refuses anything that is no socket. Missing is fine. */
+/* Under the lock, after hk_socket_look found nobody: removes what a dead shim left. Refuses anything that is no socket. Missing is fine. */
 int shim_socket_remove_stale(const char *path, struct hk_err *err);
 /* Binds and listens: mode 0600, non-blocking. */
 int shim_socket_listen(const char *path, int *ret_fd, struct hk_err *err);

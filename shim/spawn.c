@@ -222,8 +222,19 @@ struct await {
 	char text[sizeof(((struct hk_err *)NULL)->text)];
 	size_t len;
 	bool serves, is_dead, is_late;
+	int code; /* of a failed read */
 	struct hk_exit exit;
 };
+
+/* It can say no more: it is ending, or will never be of use. */
+static void lose(struct await *a, int code)
+{
+	if (code == EINTR)
+		return;
+	a->code = code;
+	hk_source_del(&a->loop, &a->src);
+	(void)hk_child_kill(&a->child, SIGKILL);
+}
 
 static void on_ready(void *owner, uint32_t events)
 {
@@ -236,7 +247,7 @@ static void on_ready(void *owner, uint32_t events)
 	else if (n > 0)
 		a->len += (size_t)n;
 	else
-		hk_source_del(&a->loop, &a->src);
+		lose(a, n < 0 ? errno : 0);
 }
 
 static void on_death(void *owner, const struct hk_exit *x)
@@ -288,6 +299,8 @@ static int await_verdict(const struct await *a, struct hk_err *err)
 		return hk_fail_text(err, HK_DEADLINE, ETIMEDOUT, "server did not start within %d ms", READY_TIMEOUT_MS);
 	if (a->len > 0)
 		return hk_fail_text(err, HK_INTERNAL, EIO, "start server: %s", a->text);
+	if (a->code)
+		return hk_fail(err, HK_INTERNAL, a->code, "hear from the server");
 	return hk_fail_text(err, HK_INTERNAL, EIO, "server ended at start with status %d", a->exit.status);
 }
 

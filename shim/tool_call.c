@@ -6,11 +6,11 @@
 
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
+#include "oci/base/fd.h"
 #include "oci/base/loop.h"
 #include "oci/base/str.h"
 #include "proto/client.h"
 #include "proto/frame.h"
-#include "shim/socket.h"
 #include "shim/tool.h"
 
 struct wait {
@@ -90,7 +90,7 @@ int tool_call(const struct tool_call *c, ProtobufCMessage **ret, char *text, siz
 	hk_autofd fd = -1;
 	int r;
 
-	if (!shim_socket_is_alive(c->socket, &fd) || fd < 0) {
+	if (hk_socket_look(c->socket, &fd) <= 0 || fd < 0) {
 		(void)hk_fmt(text, size, "nobody listens on %s", c->socket);
 		return -ECONNREFUSED;
 	}

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
@@ -233,6 +234,28 @@ ssize_t hk_recv_fds(int sock, void *buf, size_t len, int *ret_fds, size_t max_fd
 	if (ret_n_fds)
 		*ret_n_fds = n_fds;
 	return n;
+}
+
+int hk_socket_look(const char *path, int *ret_fd)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	hk_autofd fd = -1;
+
+	if (ret_fd)
+		*ret_fd = -1;
+	if (hk_fmt(addr.sun_path, sizeof(addr.sun_path), "%s", path) < 0)
+		return 0; /* nobody can */
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR || errno == EPROTOTYPE)
+			return 0;
+		return errno == EAGAIN ? 1 : -errno; /* EAGAIN: its backlog is full, unix(7) */
+	}
+	if (ret_fd)
+		*ret_fd = hk_take_fd(&fd);
+	return 1;
 }
 
 int hk_set_nonblock(int fd, bool on)

@@ -32,6 +32,12 @@ int hk_send_fds(int sock, const void *buf, size_t len, const int *fds, size_t n_
  * (0 = EOF) or -errno; -EMSGSIZE for a datagram longer than len. */
 ssize_t hk_recv_fds(int sock, void *buf, size_t len, int *ret_fds, size_t max_fds, size_t *ret_n_fds, int flags);
 
+/*
+ * Who listens at that path: 1 somebody, also one too busy to accept; 0 nobody; -errno when that cannot be told, which is no death. *ret_fd (may
+ * be NULL) is the connection (non-blocking), or -1.
+ */
+int hk_socket_look(const char *path, int *ret_fd);
+
 /* Marks every fd from `first` up CLOEXEC (close_range, or a walk of /proc/self/fd where the kernel lacks it). */
 int hk_cloexec_from(int first);
 int hk_set_nonblock(int fd, bool on);
