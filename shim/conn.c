@@ -23,6 +23,7 @@ enum {
 	QUEUE_PAUSE = 256 << 10, /* no more requests from a peer that leaves this much unread */
 	QUEUE_MAX = 16 << 20,    /* late answers of calls already taken: beyond it the peer is given up */
 	ACCEPT_RETRY_MS = 200,
+	SURPLUS_MS = 5000,
 };
 
 struct conn {
@@ -31,6 +32,7 @@ struct conn {
 	struct hk_source src;
 	int fd; /* owned */
 	bool is_dead;
+	bool is_surplus; /* one too many: a closed socket would tell containerd that the shim is dead, so it is told what it is */
 	struct ttrpc_reader reader;
 	struct ttrpc_session session;
 	struct ttrpc_buf *out_head, **out_tail;
@@ -55,7 +57,10 @@ static void conn_free(struct conn *c)
 
 	hk_source_del(l->loop, &c->src);
 	hk_list_remove(&c->node);
-	l->n_conns--;
+	if (c->is_surplus)
+		l->n_surplus--;
+	else
+		l->n_conns--;
 	/* The sink is silent from here; owners of open calls are told and may answer them into nothing. */
 	c->is_dead = true;
 	ttrpc_session_done(&c->session);
@@ -134,6 +139,24 @@ static void on_frame_out(void *owner, struct ttrpc_buf *take_frame)
 	set_events(c);
 }
 
+static void refuse(struct conn *c, const struct ttrpc_frame *f)
+{
+	struct ttrpc_buf *frame = NULL;
+
+	if (f->type != TTRPC_REQUEST)
+		return;
+	(void)ttrpc_response_encode_error(TTRPC_RESOURCE_EXHAUSTED, "too many connections", f->stream, &frame);
+	on_frame_out(c, frame);
+}
+
+static void input(struct conn *c, const struct ttrpc_frame *f)
+{
+	if (c->is_surplus)
+		refuse(c, f);
+	else
+		ttrpc_session_input(&c->session, f);
+}
+
 /* False when the connection is at its end. */
 static bool read_some(struct conn *c)
 {
@@ -152,8 +175,9 @@ static bool read_some(struct conn *c)
 		if (n == 0)
 			return false;
 		left = (size_t)n;
+		c->session.now_ns = hk_now_ns();
 		while (!c->is_dead && ttrpc_reader_next(&c->reader, &data, &left, &frame))
-			ttrpc_session_input(&c->session, &frame);
+			input(c, &frame);
 		if (c->is_dead)
 			return false;
 		if ((size_t)n < sizeof(bytes) || c->out_bytes >= QUEUE_PAUSE)
@@ -208,10 +232,10 @@ int shim_listener_adopt(struct shim_listener *l, int *take_fd)
 	/* The socket is the whole authority: who may connect may run anything as root. */
 	if (!is_peer_allowed(fd))
 		return -EPERM;
-	if (l->n_conns >= SHIM_CONN_MAX) {
+	if (l->n_conns >= SHIM_CONN_MAX)
 		log_warn("connection refused: too many", LOG_INT("limit", SHIM_CONN_MAX));
+	if (l->n_conns >= SHIM_CONN_MAX && l->n_surplus >= SHIM_SURPLUS_MAX)
 		return -EMFILE;
-	}
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
@@ -226,7 +250,11 @@ int shim_listener_adopt(struct shim_listener *l, int *take_fd)
 	c->fd = hk_take_fd(&fd);
 	ttrpc_session_init(&c->session, l->server, on_frame_out, c);
 	hk_list_append(&l->conns, &c->node);
-	l->n_conns++;
+	c->is_surplus = l->n_conns >= SHIM_CONN_MAX;
+	if (!c->is_surplus)
+		l->n_conns++;
+	else if (l->n_surplus++ == 0)
+		hk_timer_set(l->loop, &l->surplus, SURPLUS_MS);
 	return 0;
 }
 
@@ -254,6 +282,19 @@ static void on_listener(void *owner, uint32_t events)
 	hk_timer_set(l->loop, &l->retry, ACCEPT_RETRY_MS);
 }
 
+/* They have been told by now; whoever still has not asked anything only holds a descriptor of ours. */
+static void on_surplus(void *owner)
+{
+	struct shim_listener *l = owner;
+
+	hk_list_for_safe(node, next, &l->conns) {
+		struct conn *c = hk_container_of(node, struct conn, node);
+
+		if (c->is_surplus)
+			conn_free(c);
+	}
+}
+
 int shim_listener_init(struct shim_listener *l, struct hk_loop *loop, struct ttrpc_server *server, int *take_fd)
 {
 	hk_autofd fd = hk_take_fd(take_fd);
@@ -263,6 +304,7 @@ int shim_listener_init(struct shim_listener *l, struct hk_loop *loop, struct ttr
 	hk_list_init(&l->conns);
 	hk_source_init(&l->src, HK_PASS_RPC, on_listener, l);
 	hk_timer_init(&l->retry, on_accept_retry, l);
+	hk_timer_init(&l->surplus, on_surplus, l);
 	r = hk_set_nonblock(fd, true);
 	if (r < 0)
 		return r;
@@ -292,6 +334,7 @@ bool shim_listener_is_flushed(const struct shim_listener *l)
 void shim_listener_done(struct shim_listener *l)
 {
 	shim_listener_stop(l);
+	hk_timer_cancel(&l->surplus);
 	while (!hk_list_is_empty(&l->conns))
 		conn_free(hk_container_of(l->conns.next, struct conn, node));
 }

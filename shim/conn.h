@@ -4,7 +4,7 @@
  * proto/dispatch, writes the answers. A broken, closed or stuck connection ends alone; its unanswered calls become
  * orphans.
  *
- * Limits: 64 connections; a peer that does not read is no longer read from at 256 KiB of waiting answers and is
+ * Limits: 64 connections, and on 16 more every request is answered with ResourceExhausted, for some seconds; a peer that does not read is no longer read from at 256 KiB of waiting answers and is
  * dropped at 16 MiB. An idle connection holds no buffer.
  */
 #pragma once
@@ -16,7 +16,7 @@
 #include "oci/base/loop.h"
 #include "proto/dispatch.h"
 
-enum { SHIM_CONN_MAX = 64, SHIM_CALLS_MAX = 1024 };
+enum { SHIM_CONN_MAX = 64, SHIM_SURPLUS_MAX = 16, SHIM_CALLS_MAX = 1024 };
 
 struct shim_listener {
 	struct hk_loop *loop;
@@ -25,7 +25,8 @@ struct shim_listener {
 	struct hk_timer retry; /* after accept ran out of fds or memory */
 	struct hk_list conns;
 	int fd; /* owned; -1 once stopped */
-	unsigned int n_conns;
+	unsigned int n_conns, n_surplus; /* served; refused but not closed yet */
+	struct hk_timer surplus;
 };
 
 /* Takes *take_fd, a listening stream socket, also on failure; makes it non-blocking. `server` outlives the listener. */

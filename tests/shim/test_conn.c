@@ -418,14 +418,34 @@ static void test_peer_that_never_reads_is_dropped(void **state)
 static void test_too_many_connections(void **state)
 {
 	struct fixture *f = *state;
-	int fds[SHIM_CONN_MAX], extra;
+	int fds[SHIM_CONN_MAX], surplus[SHIM_SURPLUS_MAX], extra;
 
 	for (int i = 0; i < SHIM_CONN_MAX; i++)
 		fds[i] = dial(f);
 	assert_int_equal(f->listener.n_conns, SHIM_CONN_MAX);
+	/* The 65th is told, for as long as it asks; a 17th of that kind is not even that. */
+	for (int i = 0; i < SHIM_SURPLUS_MAX; i++)
+		surplus[i] = dial(f);
 	extra = dial(f);
 	assert_eof(f, extra);
 	close(extra);
+	assert_int_equal(f->listener.n_conns, SHIM_CONN_MAX);
+	assert_int_equal(f->listener.n_surplus, SHIM_SURPLUS_MAX);
+	for (int stream = 1; stream < 7; stream += 2) {
+		ask(f, surplus[0], (uint32_t)stream, "Start");
+		assert_answer(f, surplus[0], stream, TTRPC_RESOURCE_EXHAUSTED);
+	}
+	close(surplus[0]);
+	turn(f);
+	assert_int_equal(f->listener.n_surplus, SHIM_SURPLUS_MAX - 1);
+	/* And not for ever. */
+	hk_timer_set(&f->loop, &f->listener.surplus, 0);
+	turn(f);
+	assert_int_equal(f->listener.n_surplus, 0);
+	for (int i = 1; i < SHIM_SURPLUS_MAX; i++) {
+		assert_eof(f, surplus[i]);
+		close(surplus[i]);
+	}
 	close(fds[0]);
 	turn(f);
 	fds[0] = dial(f);
