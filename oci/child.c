@@ -153,6 +153,7 @@ static int run_hooks(
 		.bundle = j->s.bundle,
 		.pid = getpid(), /* as the container sees it */
 		.annotations = &s->annotations,
+		.traceparent = j->c->traceparent,
 	};
 
 	if (s->hooks[kind].n == 0)

@@ -200,6 +200,7 @@ static int remember(struct oci_container *c, const struct oci_create_opts *o, st
 	char *nodes = NULL;
 	int r;
 
+	oci_container_trace(c, o->traceparent);
 	memcpy(c->caps, p->caps, sizeof(c->caps));
 	if (!s->ns[OCI_NS_USER].is_set) /* root of a new user namespace has all of them */
 		oci_caps_limit(c->caps);
@@ -379,12 +380,27 @@ int oci_container_poststop(struct oci_container *c, oci_hook_fn *fn, void *arg, 
 		.id = c->id,
 		.status = "stopped",
 		.bundle = c->bundle,
-		.annotations = &s->annotations };
+		.annotations = &s->annotations,
+		.traceparent = c->traceparent };
 	struct oci_hook_job job = {
 		.lists = { &s->hooks[OCI_HOOK_POSTSTOP] }, .kind = { "poststop" }, .state = &state, .keeps_going = true
 	};
 
 	return oci_hooks_run(c, &job, fn, arg, ret, NULL);
+}
+
+void oci_container_trace(struct oci_container *c, const char *traceparent)
+{
+	static const char dashes[] = { 2, 35, 52 };
+	size_t len = traceparent ? strspn(traceparent, "0123456789abcdef-") : 0;
+
+	c->traceparent[0] = '\0';
+	if (len != sizeof(c->traceparent) - 1 || traceparent[len])
+		return;
+	for (size_t i = 0; i < sizeof(dashes); i++)
+		if (traceparent[(int)dashes[i]] != '-')
+			return;
+	memcpy(c->traceparent, traceparent, sizeof(c->traceparent));
 }
 
 struct oci_cgroup *oci_container_cgroup(const struct oci_container *c)

@@ -80,6 +80,7 @@ static void on_exit_of(void *owner, const struct hk_exit *x)
 		(void)hk_fail_text(&err, HK_DEADLINE, ETIMEDOUT, "%s did not finish in time", h->what);
 	else if (!ok)
 		(void)hk_fail_text(&err, HK_INTERNAL, EIO, "%s ended with status %d", h->what, x->status);
+	err.step = NULL; /* its work is no step of a set-up */
 	oci_helper_abort(h);
 	fn(arg, ok ? NULL : &err);
 }

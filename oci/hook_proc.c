@@ -22,12 +22,41 @@
 
 enum { EXIT_CANNOT_EXEC = 127 };
 
-static _Noreturn void run(const struct oci_hook *h, char *const *env, const char *cwd, int in, int out)
+/* In the child. The hook's own TRACEPARENT, if it was configured with one, stays. */
+static char *const *with_trace(char *const *env, const char *traceparent)
 {
+	static const char key[] = "TRACEPARENT=";
+	size_t n = 0, size = sizeof(key) + strlen(traceparent);
+	char **more, *var;
+
+	for (; env[n]; n++)
+		if (hk_has_prefix(env[n], key))
+			return env;
+	more = calloc(n + 2, sizeof(*more));
+	var = malloc(size);
+	if (!more || !var)
+		return env; /* it runs all the same */
+	(void)hk_fmt(var, size, "%s%s", key, traceparent);
+	memcpy(more, env, n * sizeof(*more));
+	more[n] = var;
+	return more;
+}
+
+/* What the process is born with. */
+struct birth {
+	const struct oci_hook *hook;
+	char *const *env;
+	const char *cwd, *traceparent;
+	int in, out;
+};
+
+static _Noreturn void run(const struct birth *b)
+{
+	const struct oci_hook *h = b->hook;
 	char *const none[] = { NULL };
 	char *const argv0[] = { (char *)(uintptr_t)h->path, NULL };
 	char *const *argv = h->args.n > 0 ? (char *const *)(uintptr_t)h->args.v : argv0;
-	char *const *envp = h->env.n > 0 ? (char *const *)(uintptr_t)h->env.v : env ? env : none;
+	char *const *envp = h->env.n > 0 ? (char *const *)(uintptr_t)h->env.v : b->env ? b->env : none;
 	sigset_t empty;
 	char text[512];
 
@@ -38,9 +67,11 @@ static _Noreturn void run(const struct oci_hook *h, char *const *env, const char
 	/* It lies outside of the container's cgroup: nobody else would end it if we are killed. */
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	/* The shim keeps 0 to 2 open, so the pipes lie above and nothing is overwritten before its turn. */
-	if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
+	if (dup2(b->in, STDIN_FILENO) < 0 || dup2(b->out, STDOUT_FILENO) < 0 || dup2(b->out, STDERR_FILENO) < 0)
 		_exit(EXIT_CANNOT_EXEC);
-	if (hk_cloexec_from(STDERR_FILENO + 1) == 0 && (!cwd || chdir(cwd) == 0))
+	if (b->traceparent && *b->traceparent)
+		envp = with_trace(envp, b->traceparent);
+	if (hk_cloexec_from(STDERR_FILENO + 1) == 0 && (!b->cwd || chdir(b->cwd) == 0))
 		(void)execve(h->path, argv, envp);
 	if (hk_fmt(text, sizeof(text), "exec %.400s: %s", h->path, strerror(errno)) > 0)
 		(void)hk_write_full(STDERR_FILENO, text, strlen(text));
@@ -63,7 +94,7 @@ int oci_hook_spawn(struct oci_hook_proc *p, const struct oci_hook *h, const stru
 	if (r == 0) {
 		p->pid = oci_clone(&c);
 		if (p->pid == 0)
-			run(h, env, cwd, in[0], out[1]);
+			run(&(struct birth){ h, env, cwd, state->traceparent, in[0], out[1] });
 		r = p->pid < 0 ? p->pid : 0;
 	}
 	(void)hk_close(in[0]);

@@ -20,6 +20,7 @@ struct oci_hook_state { /* the state document on a hook's stdin */
 	const char *version, *id, *status, *bundle;
 	pid_t pid; /* 0 = none */
 	const struct oci_kvs *annotations;
+	const char *traceparent; /* not in the document but in the environment, as TRACEPARENT; NULL or "" = none */
 };
 
 struct oci_hook_job {

@@ -127,6 +127,7 @@ static void init_runs(struct oci_launch *l)
 		.bundle = c->bundle,
 		.pid = c->init_pid,
 		.annotations = &c->spec->annotations,
+		.traceparent = c->traceparent,
 	};
 	struct oci_hook_job job = {
 		.lists = { &c->spec->hooks[OCI_HOOK_POSTSTART] }, .kind = { "poststart" }, .state = &state
@@ -184,6 +185,7 @@ static void on_want_hooks(struct oci_launch *l, const struct oci_msg *m)
 		.bundle = c->bundle,
 		.pid = l->first_pidfd >= 0 ? l->first_pid : l->page->final_pid,
 		.annotations = &c->spec->annotations,
+		.traceparent = c->traceparent,
 	};
 	struct oci_hook_job job = {
 		.lists = { &c->spec->hooks[OCI_HOOK_PRESTART], &c->spec->hooks[OCI_HOOK_CREATE_RUNTIME] },

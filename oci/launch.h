@@ -21,6 +21,7 @@ struct oci_launch;
 struct oci_container { /* heap; what an exec and the removal need of the spec, and no more */
 	const struct oci_engine *engine;
 	char *id, *bundle;
+	char traceparent[OCI_TRACEPARENT_SIZE]; /* of the request at work, for hooks; "" = none */
 	struct oci_cgroup *cgroup;
 	struct oci_rdt *rdt;        /* NULL: linux.intelRdt is not set */
 	struct oci_spec *spec;      /* until the start is done; longer only for poststop hooks */

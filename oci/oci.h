@@ -88,6 +88,10 @@ int oci_exec(struct oci_container *c, const struct oci_exec_opts *o, oci_launch_
 /* Bad input is told at Task.Exec, before anything runs: parses and forgets. */
 int oci_exec_check(const char *process_json, size_t len, struct hk_err *err);
 
+/* The W3C trace context that hooks get as TRACEPARENT from now on. What is none (also NULL) means none. */
+enum { OCI_TRACEPARENT_SIZE = 56 }; /* 00-<32 hex>-<16 hex>-<2 hex>, with the NUL */
+void oci_container_trace(struct oci_container *c, const char *traceparent);
+
 /* Borrowed; NULL before the cgroup was made. */
 struct oci_cgroup *oci_container_cgroup(const struct oci_container *c);
 /* The init's death ends every process of the container: it has a pid namespace of its own. */

@@ -106,6 +106,7 @@ void oci_sync_to_err(const struct oci_msg *m, struct hk_err *err)
 		n = sizeof(err->text) - 1;
 	err->code = m->value > 0 ? m->value : EIO;
 	err->kind = m->kind <= HK_UNAVAILABLE ? (enum hk_kind)m->kind : HK_INTERNAL;
+	err->step = oci_step_name(m->step);
 	memcpy(err->text, m->text, n);
 	err->text[n] = 0;
 }

@@ -248,6 +248,7 @@ void oci_launch_fail_step(struct oci_launch *l, enum hk_kind kind, int code, con
 	struct hk_err err;
 
 	(void)hk_fail_text(&err, kind, code, "%s in step \"%s\"", what, oci_step_name(step));
+	err.step = oci_step_name(step);
 	oci_launch_fail(l, &err);
 }
 

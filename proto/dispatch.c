@@ -14,6 +14,8 @@
 
 #include "proto/frame.h"
 
+enum { TRACEPARENT_LEN = 55 }; /* of W3C's version 00: 00-<32 hex>-<16 hex>-<2 hex> */
+
 void ttrpc_session_init(struct ttrpc_session *s, struct ttrpc_server *server, ttrpc_sink_fn *sink, void *owner)
 {
 	*s = (struct ttrpc_session){ .server = server, .sink = sink, .owner = owner };
@@ -51,12 +53,15 @@ static const struct ttrpc_method *find_method(const struct ttrpc_service *servic
 	return NULL;
 }
 
-static struct ttrpc_call *call_new(struct ttrpc_session *s, uint32_t stream)
+static struct ttrpc_call *call_new(struct ttrpc_session *s, uint32_t stream, const char *traceparent)
 {
-	struct ttrpc_call *c = calloc(1, sizeof(*c));
+	const size_t len = strlen(traceparent) <= TRACEPARENT_LEN ? strlen(traceparent) : 0;
+	struct ttrpc_call *c = calloc(1, sizeof(*c) + len + 1); /* few have one, so only they pay for it */
 
 	if (!c)
 		return NULL;
+	c->traceparent = memcpy(c + 1, traceparent, len);
+	c->since_ns = s->now_ns;
 	c->session = s;
 	c->stream = stream;
 	c->next = s->calls;
@@ -100,7 +105,7 @@ static void run(struct ttrpc_session *s, uint32_t stream, const struct ttrpc_ser
 		refuse(s, stream, TTRPC_INTERNAL, "error unmarshalling payload");
 		return;
 	}
-	c = call_new(s, stream);
+	c = call_new(s, stream, rq->traceparent);
 	if (!c) {
 		refuse(s, stream, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
 		protobuf_c_message_free_unpacked(msg, NULL);
@@ -109,7 +114,6 @@ static void run(struct ttrpc_session *s, uint32_t stream, const struct ttrpc_ser
 	c->service = service->name;
 	c->method = method->name;
 	c->timeout_ns = rq->timeout_ns;
-	c->traceparent = rq->traceparent;
 	method->fn(service->ctx, c, msg);
 	protobuf_c_message_free_unpacked(msg, NULL);
 }

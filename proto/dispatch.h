@@ -52,6 +52,7 @@ struct ttrpc_session {
 	struct ttrpc_server *server;
 	ttrpc_sink_fn *sink;
 	void *owner;
+	uint64_t now_ns; /* CLOCK_MONOTONIC, for the owner to set before an input */
 	uint32_t last_stream;
 	struct ttrpc_call *calls; /* unanswered */
 };
@@ -67,7 +68,8 @@ struct ttrpc_call {
 	const char *service; /* from the tables */
 	const char *method;
 	int64_t timeout_ns;      /* relative to now, > 0; 0 = no deadline */
-	const char *traceparent; /* "" when absent; valid until the handler returns */
+	const char *traceparent; /* "" when absent, or too long to be one */
+	uint64_t since_ns;       /* ttrpc_session.now_ns when it came */
 	/* private to dispatch.c */
 	struct ttrpc_session *session; /* NULL = orphan */
 	uint32_t stream;

@@ -438,6 +438,14 @@ struct oci_cgroup *sbx_cgroup(struct sbx_pod *p, const char *id, struct hk_err *
 	return c ? oci_container_cgroup(c->oci) : NULL;
 }
 
+void sbx_trace(struct sbx_pod *p, const char *id, const char *traceparent)
+{
+	struct sbx_container *c = pod_find_any(p, id);
+
+	if (c && c->oci)
+		oci_container_trace(c->oci, traceparent);
+}
+
 static int copy_string(char **to, const char *from, size_t len)
 {
 	*to = malloc(len + 1);

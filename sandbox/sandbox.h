@@ -108,6 +108,8 @@ struct sbx_pid {
 	const char *exec_id; /* NULL when the process is not an exec's leader */
 };
 
+/* The trace context (W3C) of a request that follows: of the container's hooks from now on. Create has it in its struct. */
+void sbx_trace(struct sbx_pod *p, const char *id, const char *traceparent);
 /* Everywhere: exec_id "" or NULL = the init. */
 void sbx_create(struct sbx_pod *p, const struct sbx_create *r, struct sbx_done done);
 void sbx_start(struct sbx_pod *p, const char *id, const char *exec_id, struct sbx_done done);

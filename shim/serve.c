@@ -30,6 +30,7 @@
 #include "shim/cmd.h"
 #include "shim/conn.h"
 #include "shim/convert.h"
+#include "shim/crash.h"
 #include "shim/events.h"
 #include "shim/history.h"
 #include "shim/life.h"
@@ -150,6 +151,7 @@ static int init_signals(struct server *s)
 
 	for (int sig = 1; sig < SIGSYS + 1; sig++)
 		(void)signal(sig, SIG_DFL);
+	shim_crash_init(NULL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
@@ -212,6 +214,7 @@ static void open_log(struct server *s)
 
 	if (s->flags->bundle[0] && hk_fmt(path, sizeof(path), "%s/log", s->flags->bundle) > 0)
 		s->log_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	hk_log_namespace(s->flags->ns);
 	hk_log_init(s->log_fd, s->flags->debug ? HK_LOG_DEBUG : HK_LOG_INFO);
 }
 

@@ -20,7 +20,7 @@
 #include "shim/history.h"
 #include "shim/life.h"
 
-enum { SIGNAL_MAX = 64 };
+enum { SIGNAL_MAX = 64, NS_PER_US = 1000 };
 
 #define CREATE_FAILED "OCI runtime create failed"
 #define START_FAILED "OCI runtime start failed"
@@ -41,6 +41,21 @@ struct op {
 	char id[80], exec_id[80]; /* for the log */
 };
 
+static void log_failure(enum hk_level level, const struct ttrpc_call *call, const struct convert_ids *ids, const struct hk_err *err)
+{
+	const struct hk_kv all[] = { LOG_STR("method", call->method), LOG_STR("id", ids->id), LOG_STR("exec_id", ids->exec_id),
+		LOG_STR("step", err->step), LOG_STR("errno", hk_errno_name(err->code)),
+		LOG_INT("dur_us", (hk_now_ns() - call->since_ns) / NS_PER_US), LOG_STR("traceparent", call->traceparent),
+		LOG_STR("err", err->text) };
+	struct hk_kv kv[HK_ARRAY_SIZE(all)];
+	int n = 0;
+
+	for (size_t i = 0; i < HK_ARRAY_SIZE(all); i++)
+		if (all[i].type != HK_KV_STR || (all[i].s && all[i].s[0]))
+			kv[n++] = all[i];
+	hk_log(level, "request failed", kv, n);
+}
+
 struct failure {
 	const struct hk_err *err;
 	const char *prefix, *detail; /* NULL = none */
@@ -52,9 +67,7 @@ static void fail_with(struct task_service *s, struct ttrpc_call *call, const str
 	/* The first two are answers, not failures: containerd asks for what may be gone, and lets waits run out. */
 	bool is_routine = err->kind == HK_NOT_FOUND || err->kind == HK_DEADLINE;
 
-	hk_log(is_routine ? HK_LOG_DEBUG : HK_LOG_ERROR, "request failed",
-	    (const struct hk_kv[]){ LOG_STR("method", call->method), LOG_STR("id", ids->id), LOG_STR("exec_id", ids->exec_id),
-		LOG_STR("err", err->text) }, 4);
+	log_failure(is_routine ? HK_LOG_DEBUG : HK_LOG_ERROR, call, ids, err);
 	if (!is_routine && s->history)
 		shim_history_error(s->history, &(struct history_failure){ call->method, ids->id, ids->exec_id, err->text });
 	convert_fail(call, err, f->prefix, f->detail);
@@ -171,8 +184,11 @@ void task_start(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *requ
 	const struct convert_ids ids = convert_ids(request);
 	struct sbx_done done = op_new(s, call, &ids, convert_reply_started, ids.exec_id[0] ? EXEC_FAILED : START_FAILED);
 
-	if (done.fn)
-		sbx_start(s->pod, ids.id, ids.exec_id, done);
+	if (!done.fn)
+		return;
+	if (!ids.exec_id[0])
+		sbx_trace(s->pod, ids.id, call->traceparent);
+	sbx_start(s->pod, ids.id, ids.exec_id, done);
 }
 
 void task_state(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
@@ -211,6 +227,8 @@ void task_delete(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *req
 	if (!done.fn)
 		return;
 	set_after(done, shim_life_deleted);
+	if (!ids.exec_id[0])
+		sbx_trace(s->pod, ids.id, call->traceparent);
 	sbx_delete(s->pod, ids.id, ids.exec_id, done);
 }
 

@@ -21,6 +21,7 @@ const char *hk_errno_name(int code)
 static void set_head(struct hk_err *err, enum hk_kind kind, int code)
 {
 	err->kind = kind;
+	err->step = NULL;
 	err->code = code > 0 ? code : EIO;
 }
 

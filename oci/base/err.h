@@ -22,6 +22,7 @@ enum hk_kind {
 struct hk_err {
 	int code; /* errno value, > 0 once set */
 	enum hk_kind kind;
+	const char *step; /* of the set-up, where it failed there: static; NULL = elsewhere */
 	char text[1000];
 };
 

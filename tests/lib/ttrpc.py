@@ -236,6 +236,7 @@ class Client:
         self.lock = threading.Lock()
         self.calls = {}
         self.surplus = []  # answers that nobody asked for
+        self.traceparent = None  # metadata of every call from now on
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -282,8 +283,10 @@ class Client:
         return call
 
     def start_call(self, service, method, payload=b"", response=None, timeout_nano=0):
-        request = encode("Request", service=service, method=method, payload=payload, timeout_nano=timeout_nano,
-                         metadata=[{"key": "containerd-namespace-ttrpc", "value": "test"}])
+        metadata = [{"key": "containerd-namespace-ttrpc", "value": "test"}]
+        if self.traceparent:
+            metadata.append({"key": "traceparent", "value": self.traceparent})
+        request = encode("Request", service=service, method=method, payload=payload, timeout_nano=timeout_nano, metadata=metadata)
         return self.start_bytes(request, response)
 
     def start_task(self, method, timeout_nano=0, **values):

@@ -207,6 +207,12 @@ gid_t oci_container_host_gid(const struct oci_container *c)
 	return getgid();
 }
 
+void oci_container_trace(struct oci_container *c, const char *traceparent)
+{
+	(void)c;
+	(void)traceparent;
+}
+
 const char *oci_container_annotation(const struct oci_container *c, const char *key)
 {
 	(void)c;
