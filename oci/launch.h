@@ -121,10 +121,7 @@ _Noreturn void oci_child_exec(struct oci_job *j);
 int oci_launch_begin(struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err);
 int oci_launch_start(struct oci_launch *l, oci_done_fn *fn, void *arg, struct hk_err *err);
 
-/*
- * teardown.c. Fails the launch: takes everything apart, then tells the caller. Never from within the caller's own
- * call.
- */
+/* teardown.c. Fails the launch: takes everything apart, then tells the caller, never from within the caller's own call. */
 void oci_launch_fail(struct oci_launch *l, const struct hk_err *err);
 /* The same with the child's current step in the text. */
 void oci_launch_fail_step(struct oci_launch *l, enum hk_kind kind, int code, const char *what);

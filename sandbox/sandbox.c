@@ -13,7 +13,6 @@
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
-#include "oci/base/log.h"
 #include "oci/base/str.h"
 #include "sandbox/checkpoint.h"
 #include "sandbox/pod.h"
@@ -525,21 +524,4 @@ void sbx_delete(struct sbx_pod *p, const char *id, const char *exec_id, struct s
 		exec_delete(proc, done);
 	else
 		container_delete(proc->c, done);
-}
-
-void sbx_dump(const struct sbx_pod *p)
-{
-	hk_list_for(n, &p->containers) {
-		const struct sbx_container *c = hk_container_of(n, struct sbx_container, node);
-
-		log_info("container", LOG_STR("id", c->id), LOG_STR("state", ct_state_name(c->state)), LOG_INT("pid", c->init.pid),
-		    LOG_STR("bundle", c->bundle), LOG_INT("waiters", !hk_list_is_empty(&c->init.waiters)));
-		hk_list_for(e, &c->execs) {
-			const struct sbx_process *proc = hk_container_of(e, struct sbx_process, node);
-
-			log_info("exec", LOG_STR("id", c->id), LOG_STR("exec_id", proc->exec_id),
-			    LOG_STR("state", proc_state_name(proc->state)), LOG_INT("pid", proc->pid),
-			    LOG_INT("waiters", !hk_list_is_empty(&proc->waiters)));
-		}
-	}
 }

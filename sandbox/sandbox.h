@@ -133,8 +133,6 @@ void sbx_checkpoint(struct sbx_pod *p, const char *id, const struct sbx_checkpoi
 void sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, struct sbx_done done);
 /* The cgroup whose oci_cgroup_stats answers Task.Stats; NULL + err when unknown or gone. */
 struct oci_cgroup *sbx_cgroup(struct sbx_pod *p, const char *id, struct hk_err *err);
-/* Writes every container, process and waiter to the log, one line each (SIGUSR1). */
-void sbx_dump(const struct sbx_pod *p);
 
 /*
  * For the `delete` command, in a process of its own, blocking, idempotent and silent. Reads the state files of <state_dir>/<ns>: if the shim that

@@ -18,8 +18,9 @@
 
 #include "oci/base/auto.h"
 #include "oci/base/log.h"
+#include "shim/history.h"
 
-enum { STACK_BYTES = 16 << 10, BUILD_ID_MAX = 20 };
+enum { STACK_BYTES = 16 << 10, BUILD_ID_MAX = 20, RECENT = 12 };
 
 /* A handler has no argument of ours. */
 static struct {
@@ -90,19 +91,50 @@ static uintptr_t pc_of(const void *context)
 #endif
 }
 
+struct recent {
+	size_t len;
+	char text[600];
+};
+
+static void put(struct recent *r, const char *s)
+{
+	while (*s && r->len < sizeof(r->text) - 1)
+		r->text[r->len++] = *s++;
+	r->text[r->len] = '\0';
+}
+
+static void on_history(void *arg, const struct history_event *ev, const struct history_error *e)
+{
+	const struct history_head *h = ev ? &ev->head : &e->head;
+	struct recent *r = arg;
+
+	put(r, r->len ? "; " : "");
+	put(r, ev ? shim_history_name(h->type) : "failed ");
+	put(r, ev ? "" : e->method);
+	put(r, " ");
+	put(r, h->id);
+	put(r, h->exec_id[0] ? "/" : "");
+	put(r, h->exec_id);
+}
+
 static void tell(int sig, const siginfo_t *si, const void *context)
 {
 	const uintptr_t pc = pc_of(context);
 	char id[2 * BUILD_ID_MAX + 1];
+	const uint32_t last = crash.history ? crash.history->last_seq : 0;
+	struct recent recent = { 0 };
 	const char *name = "";
 
+	if (crash.history)
+		shim_history_each(crash.history, last > RECENT ? last - RECENT : 0, on_history, &recent);
 	for (size_t i = 0; i < HK_ARRAY_SIZE(fatal); i++)
 		if (fatal[i].number == sig)
 			name = fatal[i].name;
 	build_id(id);
 	log_fatal("shim crashed", LOG_STR("signal", name), LOG_HEX("addr", si->si_code > 0 ? (uintptr_t)si->si_addr : 0),
 	    LOG_HEX("pc", pc - (uintptr_t)&__ehdr_start), LOG_INT("sender", si->si_code > 0 ? 0 : si->si_pid), LOG_STR("build_id", id),
-	    LOG_INT("pid", crash.pid));
+	    LOG_INT("pid", crash.pid),
+	    LOG_STR("recent", recent.text));
 }
 
 static void on_fatal(int sig, siginfo_t *si, void *context)

@@ -31,6 +31,7 @@
 #include "shim/conn.h"
 #include "shim/convert.h"
 #include "shim/crash.h"
+#include "shim/dump.h"
 #include "shim/events.h"
 #include "shim/history.h"
 #include "shim/life.h"
@@ -116,15 +117,6 @@ static void on_memory(void *owner)
 
 /* ---- signals ---- */
 
-static void dump(const struct server *s)
-{
-	log_info("state of the shim", LOG_STR("group", s->flags->group), LOG_INT("pid", getpid()),
-	    LOG_INT("connections", s->listener.n_conns), LOG_INT("calls", s->dispatch.n_calls),
-	    LOG_INT("events_queued", s->events.n_queued), LOG_INT("events_dropped", s->events.n_dropped),
-	    LOG_INT("containers", sbx_pod_count(s->pod)));
-	sbx_dump(s->pod);
-}
-
 static void on_signal(void *owner, uint32_t events)
 {
 	struct server *s = owner;
@@ -135,7 +127,7 @@ static void on_signal(void *owner, uint32_t events)
 		if (si.ssi_signo == SIGCHLD)
 			hk_reaper_sweep(&s->reaper);
 		else if (si.ssi_signo == SIGUSR1)
-			dump(s);
+			shim_dump(&s->node);
 		else
 			shim_life_stop(&s->life);
 	}
@@ -151,7 +143,7 @@ static int init_signals(struct server *s)
 
 	for (int sig = 1; sig < SIGSYS + 1; sig++)
 		(void)signal(sig, SIG_DFL);
-	shim_crash_init(NULL);
+	shim_crash_init(s->history);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);

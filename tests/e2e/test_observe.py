@@ -147,6 +147,7 @@ class Crash(ObserveTest):
         self.assertEqual(int(line["sender"]), os.getpid())
         self.assertRegex(line["pc"], "^0x[0-9a-f]+$")
         self.assertEqual((line["namespace"], int(line["pid"])), (shim.NAMESPACE, pod.shim_pid))
+        self.assertEqual(line["recent"], "create c; start c")
         self.assertEqual(pod.delete("c")["exit_status"], 137)
         self.assertFalse(is_alive(pid))
 
@@ -156,6 +157,54 @@ class Crash(ObserveTest):
                 self.crash(number)
             self.doCleanups()
             self.setUp()
+
+
+class Dump(ObserveTest):
+    def dump(self):
+        seen = len(self.log.lines())
+        os.kill(self.pod.shim_pid, signal.SIGUSR1)
+        eventually(lambda: any(line["msg"] == "descriptor" and line["fd"] == "4" for line in self.log.lines()[seen:]), what="dump")
+        time.sleep(0.1)
+        return self.log.lines()[seen:]
+
+    def test_everything(self):
+        pod = self.pod
+        pid = pod.run("c", ["sleep", "1000"])
+        pod.exec("c", "e", ["sleep", "1000"])
+        exec_pid = pod.call("Start", id="c", exec_id="e")["pid"]
+        waits = [pod.client.start_task("Wait", id="c"), pod.client.start_task("Wait", id="c", exec_id="e")]
+        with self.assertRaises(ttrpc.Error):
+            pod.call("Create", id="c", bundle=pod.bundles["c"])
+        for i in range(100):  # more than is remembered
+            pod.exec("c", f"e{i}", ["true"])
+            pod.call("Delete", id="c", exec_id=f"e{i}")
+        pod.events.close()  # events have to wait
+        pod.run("d", ["true"])
+        pod.call("Wait", id="d")
+        lines = self.dump()
+
+        def of(msg, **wanted):
+            return [line for line in lines if line["msg"] == msg and all(line.get(k) == v for k, v in wanted.items())]
+        state, = of("state of the shim")
+        self.assertEqual((state["group"], state["containers"], state["connections"], int(state["pid"])), ("pod", "2", "1", pod.shim_pid))
+        self.assertEqual((state["waits"], state["events_head"], state["events_dropped"]), ("2", "/tasks/create", "0"))
+        self.assertEqual(state["events_queued"], "3")
+        self.assertEqual(of("container", id="c")[0]["pid"], str(pid))
+        self.assertEqual(of("container", id="c")[0]["waiters"], "1")
+        self.assertEqual(of("container", id="d")[0]["state"], "stopped")
+        self.assertEqual(of("exec", id="c", exec_id="e")[0]["pid"], str(exec_pid))
+        self.assertEqual({line["exec_id"] for line in of("call without an answer", method="Wait", id="c")}, {"", "e"})
+        self.assertIn("already exists", of("past error", method="Create", id="c")[0]["err"])
+        self.assertEqual(len(of("past event")), 64)
+        self.assertEqual(of("past event")[-1]["event"], "exit")
+        fds = {line["fd"]: line["target"] for line in of("descriptor")}
+        self.assertEqual(int(state["fds"]), len(fds))
+        self.assertEqual(fds, {fd: os.readlink(f"/proc/{pod.shim_pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pod.shim_pid}/fd")})
+        for line in lines:
+            self.assertEqual(line["namespace"], shim.NAMESPACE)
+        pod.call("Kill", id="c", signal=9)
+        for wait in waits:
+            wait.result()
 
 
 class Reader(ObserveTest):

@@ -2,6 +2,8 @@
 /* Orders, states and failures of a pod, by a fake engine (with: fake_engine.c), without root. */
 #include "tests/sandbox/script_helpers.h"
 
+#include "sandbox/view.h"
+
 static struct sbx_state state_of(const char *id, const char *exec_id)
 {
 	struct sbx_state s;
@@ -435,12 +437,19 @@ static void what_the_init_left_is_killed(void **state)
 	world.n_events = 0;
 }
 
+static void on_view(void *arg, const struct sbx_view *v)
+{
+	(void)v;
+	++*(int *)arg;
+}
+
 /* A crash of the daemon's connection is nothing to a pod; the end of the shim frees all and kills nobody. */
 static void the_pod_is_freed_under_running_containers(void **state)
 {
 	struct answer a, w, c, s, e;
 	struct sbx_reply reply;
 	struct hk_err err;
+	int n_views = 0;
 	uint32_t pid;
 
 	(void)state;
@@ -456,7 +465,8 @@ static void the_pod_is_freed_under_running_containers(void **state)
 	sbx_start(world.pod, "c1", "e2", to(&e));
 	fake.freeze_looks = -1;
 	sbx_pause(world.pod, "c1", to(&s));
-	sbx_dump(world.pod);
+	sbx_each(world.pod, on_view, &n_views);
+	assert_int_equal(n_views, 4); /* two containers, one of them being made, and two execs */
 	sbx_pod_free(world.pod);
 	refused(&w, HK_UNAVAILABLE, "the shim is going away");
 	refused(&c, HK_UNAVAILABLE, "the shim is going away");
