@@ -21,6 +21,7 @@
 #include "proto/events.pb-c.h"
 #include "proto/names.h"
 
+enum { RESERVE_BYTES = 640 }; /* two ids of 76 bytes, twice, and what is around them */
 enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, CALL_TIMEOUT_MS = 5000 };
 
 struct topic {
@@ -53,6 +54,12 @@ static struct event *head(const struct shim_events *e)
 	return hk_container_of(e->queue.next, struct event, node);
 }
 
+static void refill(struct shim_events *e)
+{
+	if (!e->reserve && e->addr.sun_path[0])
+		e->reserve = malloc(sizeof(*e->reserve) + RESERVE_BYTES);
+}
+
 static void event_free(struct shim_events *e, struct event *ev)
 {
 	hk_list_remove(&ev->node);
@@ -60,6 +67,7 @@ static void event_free(struct shim_events *e, struct event *ev)
 	if (!ev->topic->is_kept)
 		e->n_droppable--;
 	free(ev);
+	refill(e);
 }
 
 static void pop(struct shim_events *e)
@@ -281,10 +289,24 @@ int shim_events_init(struct shim_events *e, struct hk_loop *loop, const char *ad
 	hk_timer_init(&e->timer, on_timer, e);
 	hk_timer_init(&e->flush_timer, on_flush_timer, e);
 	ttrpc_client_init(&e->client);
-	return 0;
+	refill(e);
+	return e->reserve || !addr.sun_path[0] ? 0 : -ENOMEM;
 }
 
-static struct event *event_new(const struct shim_events *e, const struct topic *topic, const ProtobufCMessage *msg)
+/*
+ * An event that may not be lost takes the reserve where there is no memory: made in good times, made again as soon as there is some. One is enough
+ * for what a malloc here and there refuses; an exit has at most some 400 bytes.
+ */
+static struct event *event_alloc(struct shim_events *e, const struct topic *topic, size_t len)
+{
+	struct event *ev = malloc(sizeof(*ev) + len);
+
+	if (!ev && topic->is_kept && len <= RESERVE_BYTES)
+		ev = hk_take_ptr(e->reserve);
+	return ev;
+}
+
+static struct event *event_new(struct shim_events *e, const struct topic *topic, const ProtobufCMessage *msg)
 {
 	Husk__Events__ForwardRequest rq;
 	Husk__Events__Envelope envelope;
@@ -292,17 +314,14 @@ static struct event *event_new(const struct shim_events *e, const struct topic *
 	Husk__Types__Any any;
 	struct timespec now;
 	struct event *ev;
-	size_t len;
+	size_t inner, len;
 
 	husk__events__forward_request__init(&rq);
 	husk__events__envelope__init(&envelope);
 	husk__types__timestamp__init(&at);
 	husk__types__any__init(&any);
-	any.value.len = protobuf_c_message_get_packed_size(msg);
-	any.value.data = malloc(any.value.len + 1);
-	if (!any.value.data)
-		return NULL;
-	(void)protobuf_c_message_pack(msg, any.value.data);
+	inner = protobuf_c_message_get_packed_size(msg);
+	any.value.len = inner;
 	any.type_url = ttrpc_str(topic->type_url);
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	at.seconds = now.tv_sec;
@@ -314,12 +333,14 @@ static struct event *event_new(const struct shim_events *e, const struct topic *
 	rq.envelope = &envelope;
 
 	len = protobuf_c_message_get_packed_size(&rq.base);
-	ev = malloc(sizeof(*ev) + len);
-	if (ev) {
-		ev->topic = topic;
-		ev->len = protobuf_c_message_pack(&rq.base, ev->bytes);
-	}
-	free(any.value.data);
+	ev = event_alloc(e, topic, len + inner);
+	if (!ev)
+		return NULL;
+	/* The message behind the place of the request, which gets a copy of it. */
+	any.value.data = ev->bytes + len;
+	(void)protobuf_c_message_pack(msg, any.value.data);
+	ev->topic = topic;
+	ev->len = protobuf_c_message_pack(&rq.base, ev->bytes);
 	return ev;
 }
 
@@ -352,6 +373,7 @@ void shim_events_publish(struct shim_events *e, enum shim_topic topic, const Pro
 		log_error("no memory for an event", LOG_STR("topic", topics[topic].name));
 		return;
 	}
+	refill(e);
 	hk_list_append(&e->queue, &ev->node);
 	e->n_queued++;
 	if (!ev->topic->is_kept && ++e->n_droppable > SHIM_EVENTS_DROPPABLE_MAX)
@@ -362,6 +384,11 @@ void shim_events_publish(struct shim_events *e, enum shim_topic topic, const Pro
 bool shim_events_is_idle(const struct shim_events *e)
 {
 	return e->n_queued == 0;
+}
+
+const char *shim_events_head(const struct shim_events *e)
+{
+	return e->n_queued ? head(e)->topic->name : "";
 }
 
 void shim_events_flush(struct shim_events *e, uint64_t timeout_ms, shim_flushed_fn *fn, void *arg)
@@ -383,6 +410,8 @@ void shim_events_done(struct shim_events *e)
 	disconnect(e);
 	while (e->n_queued > 0)
 		event_free(e, head(e));
+	free(e->reserve);
+	e->reserve = NULL;
 	free(e->ns);
 	e->ns = NULL;
 }

@@ -48,6 +48,7 @@ struct shim_events {
 	size_t n_queued;
 	size_t n_droppable;
 	uint64_t n_dropped;
+	struct event *reserve; /* owned; memory for one that may not be lost */
 	/* connection */
 	int fd;            /* owned; -1 = none */
 	bool is_in_flight; /* the head is with containerd */
@@ -68,6 +69,8 @@ int shim_events_init(struct shim_events *e, struct hk_loop *loop, const char *ad
 /* Queues the event with the present time. The message is encoded here and not kept. */
 void shim_events_publish(struct shim_events *e, enum shim_topic topic, const ProtobufCMessage *event);
 bool shim_events_is_idle(const struct shim_events *e);
+/* The topic of the event that is next, "" when none is. */
+const char *shim_events_head(const struct shim_events *e);
 /* Calls fn once from the loop: when the queue is empty, or after timeout_ms. For the shutdown. One at a time. */
 void shim_events_flush(struct shim_events *e, uint64_t timeout_ms, shim_flushed_fn *fn, void *arg);
 /* Drops what is queued. */
