@@ -27,6 +27,7 @@ int tool_top(const struct tool_options *o);
 int tool_why(const struct tool_options *o);
 int tool_events(const struct tool_options *o);
 int tool_doctor(const struct tool_options *o);
+int tool_install(const struct tool_options *o);
 int tool_fail(const struct hk_err *err);
 
 /* ---- tool_shims.c: the pods of this node ---- */

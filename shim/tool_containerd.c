@@ -5,11 +5,9 @@
  */
 #include "shim/tool_containerd.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
@@ -30,13 +28,6 @@ static const struct place places[] = {
 	{ "/etc/k0s", "/etc/k0s/containerd.toml", false },
 	{ "/etc/containerd", "/etc/containerd/config.toml", false },
 };
-
-static bool exists(const char *root, const char *path)
-{
-	char full[512];
-
-	return hk_fmt(full, sizeof(full), "%s%s", root, path) > 0 && access(full, F_OK) == 0;
-}
 
 /* "containerd github.com/containerd/containerd v2.1.9 abc", "containerd containerd.io 1.7.24 …": the first word that is a version. */
 static void parse_version(const char *text, struct tool_containerd *ret)
@@ -78,24 +69,21 @@ static const char *top_value(const char *toml, const char *key)
 	return NULL;
 }
 
-static void read_config(const char *root, struct tool_containerd *ret)
+static void read_config(struct tool_containerd *ret)
 {
-	char path[512];
 	hk_autofree char *text = NULL;
 	size_t len;
 	const char *v;
 
-	if (hk_fmt(path, sizeof(path), "%s%s", root, ret->config) < 0 || hk_read_file_alloc(AT_FDCWD, path, CONFIG_MAX, &text, &len) < 0)
+	if (hk_read_file_alloc(AT_FDCWD, ret->config, CONFIG_MAX, &text, &len) < 0)
 		return;
 	v = top_value(text, "version");
 	ret->config_version = v && *v >= '1' && *v <= '9' ? (unsigned int)(*v - '0') : 1;
 	v = top_value(text, "imports");
-	ret->has_imports = v != NULL;
 	if (v) {
-		const char *end = strchr(v, ']');
-		const char *conf_d = strstr(v, "/etc/containerd/conf.d/*.toml");
+		const char *end = strchr(v, ']'), *conf_d = strstr(v, CONTAINERD_CONF_D "/*.toml");
 
-		ret->imports_conf_d = conf_d && (!end || conf_d < end);
+		ret->imports_conf_d = conf_d && end && conf_d < end;
 	}
 }
 
@@ -104,28 +92,35 @@ bool tool_config_has_husk(const char *toml)
 	return strstr(toml, "runtimes.husk]") || strstr(toml, "runtimes.'husk']") || strstr(toml, "runtimes.\"husk\"]");
 }
 
-char *tool_containerd_dump(const char *root, const struct tool_containerd *c)
+char *tool_containerd_dump(const struct tool_containerd *c, bool *ret_ok)
 {
 	const char *const with_file[] = { c->program, "--config", c->config, "config", "dump", NULL };
-	const char *const without[] = { c->program, "config", "dump", NULL };
-	const struct tool_run run = { .argv = exists(root, c->config) ? with_file : without, .root = root };
-	hk_autofree char *text = NULL;
+	const char *const without[] = { c->program, "config", "default", NULL }; /* 1.x refuses to dump a file that is not there */
+	struct tool_run run = { .argv = access(c->config, F_OK) == 0 ? with_file : without, .drop_stderr = true };
+	char *text = NULL;
 
-	return tool_run(&run, &text) == 0 ? hk_take_ptr(text) : NULL;
+	*ret_ok = tool_run(&run, &text) == 0;
+	if (*ret_ok)
+		return text;
+	free(text);
+	text = NULL;
+	run.drop_stderr = false; /* the reason */
+	(void)tool_run(&run, &text);
+	return text;
 }
 
-bool tool_containerd_find(const char *root, struct tool_containerd *ret)
+bool tool_containerd_find(struct tool_containerd *ret)
 {
 	static const char *const programs[] = { "containerd", "/usr/local/bin/containerd", "/var/lib/rancher/k3s/data/current/bin/containerd",
 		"/var/lib/rancher/rke2/bin/containerd", "/var/lib/k0s/bin/containerd" };
-	hk_autofree char *text = NULL;
+	bool is_accepted;
 
 	*ret = (struct tool_containerd){ 0 };
 	for (size_t i = 0; i < HK_ARRAY_SIZE(programs) && !ret->version[0]; i++) {
 		const char *const argv[] = { programs[i], "--version", NULL };
-		const struct tool_run run = { .argv = argv, .root = root };
+		const struct tool_run run = { .argv = argv };
+		hk_autofree char *text = NULL;
 
-		free(hk_take_ptr(text));
 		if (tool_run(&run, &text) != 0)
 			continue;
 		parse_version(text, ret);
@@ -136,14 +131,18 @@ bool tool_containerd_find(const char *root, struct tool_containerd *ret)
 		return false;
 	(void)hk_fmt(ret->config, sizeof(ret->config), "/etc/containerd/config.toml");
 	for (size_t i = 0; i < HK_ARRAY_SIZE(places); i++) {
-		if (!exists(root, places[i].mark))
+		if (access(places[i].mark, F_OK) < 0)
 			continue;
 		(void)hk_fmt(ret->config, sizeof(ret->config), "%s", places[i].config);
 		ret->is_k3s = places[i].is_k3s;
 		break;
 	}
-	read_config(root, ret);
-	ret->dump = tool_containerd_dump(root, ret);
+	read_config(ret);
+	ret->dump = tool_containerd_dump(ret, &is_accepted);
+	if (!is_accepted) {
+		free(ret->dump);
+		ret->dump = NULL;
+	}
 	return true;
 }
 

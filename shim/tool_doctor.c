@@ -234,7 +234,7 @@ static void check_containerd(struct doctor *d)
 	hk_auto(tool_containerd_done) struct tool_containerd c = { 0 };
 	char found[200];
 
-	if (!tool_containerd_find("", &c)) {
+	if (!tool_containerd_find(&c)) {
 		tell(d, &(struct finding){ "containerd", "not on PATH", "apt install containerd", WARN });
 		return;
 	}

@@ -17,6 +17,8 @@ static const char usage[] = "usage: husk COMMAND [OPTION...]\n"
 			    "  why POD|CONTAINER    what it waits for, and what happened to it\n"
 			    "  events [-f] [POD]    the last events of all pods, and (-f) those to come\n"
 			    "  doctor               what this node lets husk do, and how to mend the rest\n"
+			    "  install              puts husk into this node's containerd\n"
+			    "      [--dry-run] [--uninstall] [--restart] [--root DIR] [--prefix DIR]\n"
 			    "  version\n"
 			    "options: --json (ps, top, why, events, doctor)  --run-dir DIR (of the state files, " SHIM_RUN_DIR ")\n";
 
@@ -30,6 +32,7 @@ static const struct command commands[] = {
 	{ "why", tool_why },
 	{ "events", tool_events },
 	{ "doctor", tool_doctor },
+	{ "install", tool_install },
 };
 
 int tool_fail(const struct hk_err *err)

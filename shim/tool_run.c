@@ -7,32 +7,22 @@
 #include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
 #include "oci/base/child.h"
 #include "oci/base/fd.h"
-#include "oci/base/str.h"
 
 enum { OUTPUT_MAX = 4 << 20, NOT_RUN = 127 };
 #define NODE_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+/* A chroot may have no /dev/null. */
 static void child(const struct tool_run *r, int out)
 {
-	char path[64];
-
-	if (r->host_pid > 0) {
-		const int ns = hk_fmt(path, sizeof(path), "/proc/%d/ns/mnt", r->host_pid) > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-
-		if (ns < 0 || setns(ns, CLONE_NEWNS) < 0)
-			_exit(NOT_RUN);
-	}
-	if (r->root && r->root[0] && (chroot(r->root) < 0 || chdir("/") < 0))
+	if (r->mount_ns > 0 && (setns(r->mount_ns, CLONE_NEWNS) < 0 || setenv("PATH", NODE_PATH, 1) < 0))
 		_exit(NOT_RUN);
-	if ((r->host_pid > 0 || (r->root && r->root[0])) && setenv("PATH", NODE_PATH, 1) < 0)
-		_exit(NOT_RUN);
-	if (dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
+	if (dup2(out, STDOUT_FILENO) < 0 || dup2(r->drop_stderr ? memfd_create("stderr", MFD_CLOEXEC) : out, STDERR_FILENO) < 0)
 		_exit(NOT_RUN);
 	(void)execvp(r->argv[0], (char *const *)(uintptr_t)r->argv);
 	_exit(NOT_RUN);
