@@ -23,39 +23,6 @@
 #define PROGRAM "husk-systemd"
 enum { DEFAULT_SHARES = 1024 };
 
-/* Where this program lies. A server runs from a detached mount, which has no name: its argv[0] is whole for that reason (shim/spawn.c). */
-static int own_dir(char *buf, size_t size)
-{
-	ssize_t n = readlink("/proc/self/exe", buf, size - 1);
-	char *slash;
-
-	if (n > 0)
-		buf[n] = '\0';
-	if (n <= 1 && hk_fmt(buf, size, "%s", program_invocation_name) < 0)
-		return -ENAMETOOLONG;
-	slash = strrchr(buf, '/');
-	if (!slash)
-		return -ENOENT;
-	*slash = '\0';
-	return 0;
-}
-
-/* Beside the shim in a build, below libexec where both are installed; tests lie beside the build's bin. */
-static int find_program(char *buf, size_t size, struct hk_err *err)
-{
-	static const char *const places[] = { "", "/../libexec/husk", "/../bin" };
-	char dir[PATH_MAX];
-	int r = own_dir(dir, sizeof(dir));
-
-	if (r < 0)
-		return hk_fail(err, HK_INTERNAL, -r, "find the directory of this program");
-	for (size_t i = 0; i < HK_ARRAY_SIZE(places); i++)
-		if (hk_fmt(buf, size, "%s%s/" PROGRAM, dir, places[i]) >= 0 && access(buf, X_OK) == 0)
-			return 0;
-	return hk_fail_text(err, HK_UNSUPPORTED, ENOENT,
-	    "the systemd cgroup driver needs the program " PROGRAM ", which is neither in %s nor in %s/../libexec/husk", dir, dir);
-}
-
 int oci_unit_check(struct hk_err *err)
 {
 	char program[PATH_MAX];
@@ -70,7 +37,9 @@ int oci_unit_check(struct hk_err *err)
 	if (access("/run/systemd/system", F_OK) < 0) /* sd_booted(3) */
 		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP,
 		    "the systemd cgroup driver, which this form chooses, needs a host that systemd runs");
-	return find_program(program, sizeof(program), err);
+	if (oci_program_find(PROGRAM, program, sizeof(program), err) < 0)
+		return hk_wrap(err, "the systemd cgroup driver");
+	return 0;
 }
 
 struct call {
@@ -87,7 +56,7 @@ static int run(
 	size_t n = c->props ? c->props->n : 0;
 	hk_autofree const char **argv = calloc(FIXED + n + 1, sizeof(*argv));
 	struct oci_helper_job job = { .comm = PROGRAM, .what = PROGRAM, .timeout_ms = c->timeout_ms, .argv = argv };
-	int r = argv ? find_program(program, sizeof(program), err) : hk_fail(err, HK_INTERNAL, ENOMEM, "run " PROGRAM);
+	int r = argv ? oci_program_find(PROGRAM, program, sizeof(program), err) : hk_fail(err, HK_INTERNAL, ENOMEM, "run " PROGRAM);
 
 	if (r < 0)
 		return r;

@@ -25,7 +25,9 @@
 #include "oci/lsm.h"
 #include "oci/namespaces.h"
 #include "oci/notify.h"
+#include "oci/pod_mounts.h"
 #include "oci/rdt.h"
+#include "oci/reaper.h"
 #include "oci/remove.h"
 #include "oci/unit.h"
 
@@ -227,11 +229,26 @@ static int remember(struct oci_container *c, const struct oci_create_opts *o, st
 	return r < 0 ? r : copy_annotations(c, err);
 }
 
-static int read_spec(struct oci_container *c, struct hk_err *err)
+/* Parsed, completed by what the pod adds, checked. */
+static int take_spec(struct oci_container *c, const struct oci_create_opts *o, const char *json, size_t len, struct hk_err *err)
+{
+	int r = oci_spec_parse(json, len, &c->spec, err);
+
+	if (r == 0 && o->pod)
+		r = oci_pod_mounts_add(c->spec, o->pod->mounts, o->pod->n_mounts, err);
+	if (r == 0)
+		r = oci_reaper_add(c->spec, err);
+	return r < 0 ? r : oci_spec_validate(c->spec, err);
+}
+
+static int read_spec(struct oci_container *c, const struct oci_create_opts *o, struct hk_err *err)
 {
 	hk_autofree char *json = NULL, *path = NULL;
 	size_t len;
 	int r;
+
+	if (o->pod && o->pod->config_json)
+		return take_spec(c, o, o->pod->config_json, o->pod->config_json_len, err);
 
 	if (asprintf(&path, "%s/config.json", c->bundle) < 0) {
 		path = NULL;
@@ -240,9 +257,7 @@ static int read_spec(struct oci_container *c, struct hk_err *err)
 	r = hk_read_file_alloc(AT_FDCWD, path, CONFIG_LIMIT, &json, &len);
 	if (r < 0)
 		return hk_fail(err, r == -ENOENT ? HK_NOT_FOUND : HK_INTERNAL, -r, "read %s", path);
-	r = oci_spec_parse(json, len, &c->spec, err);
-	if (r == 0)
-		r = oci_spec_validate(c->spec, err);
+	r = take_spec(c, o, json, len, err);
 	if (r < 0)
 		return hk_wrap(err, "%s", path);
 	return 0;
@@ -328,7 +343,7 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
 	hk_list_init(&c->launches);
 	c->id = strdup(o->id);
 	c->bundle = strdup(o->bundle);
-	r = c->id && c->bundle ? read_spec(c, err) : hk_fail(err, HK_INTERNAL, ENOMEM, "container");
+	r = c->id && c->bundle ? read_spec(c, o, err) : hk_fail(err, HK_INTERNAL, ENOMEM, "container");
 	if (r == 0)
 		r = check_spec(c, err);
 	if (r == 0)

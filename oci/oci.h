@@ -13,6 +13,7 @@
 
 #include "oci/cgroup.h"
 #include "oci/cgroup_stats.h"
+#include "oci/pod.h"
 #include "oci/spec.h"
 
 struct hk_err;
@@ -38,6 +39,7 @@ struct oci_container;
 
 struct oci_create_opts {
 	const char *id, *bundle;               /* bundle is absolute */
+	const struct oci_pod_part *pod;        /* borrowed for the call; NULL = nothing */
 	const struct oci_rootfs_mount *rootfs; /* borrowed until the callback */
 	size_t n_rootfs;
 	bool terminal;      /* wins over process.terminal */
@@ -145,6 +147,3 @@ void oci_container_free(struct oci_container *c);
  * timeout_ms. Blocking: not for the server. Also unmounts whatever is mounted on or below `rootfs` (may be NULL).
  */
 int oci_cleanup(const char *cgroup_path, const char *id, const char *rootfs, int timeout_ms, struct hk_err *err);
-
-/* The OCI features document for `-info`: malloc'ed JSON. */
-int oci_features_json(char **ret, size_t *ret_len, struct hk_err *err);

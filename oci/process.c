@@ -31,8 +31,10 @@
 #include "oci/notify.h"
 #include "oci/path.h"
 #include "oci/rdt.h"
+#include "oci/reaper.h"
 
 enum {
+	OCI_REAPER_MAX_ARGS = 4096,
 	EXIT_SETUP = 1,
 	EXIT_NOT_EXECUTABLE = 126,
 	EXIT_NOT_FOUND = 127,
@@ -310,6 +312,19 @@ int oci_step_lookup(struct oci_job *j, struct hk_err *err)
 	return oci_lookup(j->process->args.v[0], path, j->exe, sizeof(j->exe), err);
 }
 
+/* husk-init PATH ARGV...: nothing is allocated, the filter may be loaded by now. */
+static int exec_reaper(struct oci_job *j, struct hk_err *err)
+{
+	const struct oci_strv *args = &j->process->args;
+	const char *argv[OCI_REAPER_MAX_ARGS + 3] = { "husk-init", j->exe };
+
+	if (args->n > OCI_REAPER_MAX_ARGS)
+		return hk_fail_text(err, HK_INVALID, E2BIG, "process.args: more than %d with husk-init", OCI_REAPER_MAX_ARGS);
+	memcpy(argv + 2, args->v, args->n * sizeof(*argv));
+	(void)execve(OCI_REAPER_PATH, (char *const *)(uintptr_t)argv, j->env);
+	return oci_exec_fail(OCI_REAPER_PATH, errno, err);
+}
+
 int oci_step_exec(struct oci_job *j, struct hk_err *err)
 {
 	sigset_t none;
@@ -335,6 +350,8 @@ int oci_step_exec(struct oci_job *j, struct hk_err *err)
 			return r;
 	}
 	j->page->step = OCI_STEP_EXEC; /* from here EOF means that the program runs */
+	if (j->process->has_reaper)
+		return exec_reaper(j, err);
 	(void)execve(j->exe, (char *const *)(uintptr_t)j->process->args.v, j->env);
 	return oci_exec_fail(j->exe, errno, err);
 }

@@ -33,6 +33,7 @@ struct oci_scheduler {
 };
 struct oci_process {
 	bool terminal;
+	bool has_reaper; /* husk-init runs it (oci/reaper.h) */
 	uint16_t console_rows, console_cols; /* 0 = not given */
 	uint32_t uid, gid;
 	bool has_umask;

@@ -20,5 +20,6 @@
 #define TYPE_OCI_PROCESS "types.containerd.io/opencontainers/runtime-spec/1/Process"
 #define TYPE_OCI_RESOURCES "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 #define TYPE_OCI_FEATURES "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
+#define TYPE_POD_SANDBOX_CONFIG "runtime.v1.PodSandboxConfig"
 #define TYPE_CGROUP1_METRICS "io.containerd.cgroups.v1.Metrics"
 #define TYPE_CGROUP2_METRICS "io.containerd.cgroups.v2.Metrics"

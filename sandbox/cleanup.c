@@ -21,6 +21,7 @@
 #include "oci/base/fd.h"
 #include "oci/base/loop.h"
 #include "oci/base/str.h"
+#include "sandbox/podsandbox_priv.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/store.h"
 
@@ -88,8 +89,10 @@ static int clean_group(const char *dir, struct hk_err *err)
 		}
 		store_record_done(&rec);
 	}
-	if (r == 0)
+	if (r == 0) {
+		sandbox_files_remove(dir);
 		store_remove_dir(dir);
+	}
 	return r;
 }
 

@@ -13,6 +13,7 @@
 #include "oci/base/log.h"
 #include "sandbox/checkpoint.h"
 #include "sandbox/pod.h"
+#include "sandbox/podsandbox_priv.h"
 #include "sandbox/stdio.h"
 #include "sandbox/store.h"
 
@@ -71,6 +72,7 @@ static void fail_if_any(struct sbx_done *d, const struct hk_err *err)
 
 void container_free(struct sbx_container *c)
 {
+	struct sbx_pod *pod = c->pod;
 	struct hk_err err;
 
 	hk_list_remove(&c->node);
@@ -88,6 +90,7 @@ void container_free(struct sbx_container *c)
 	free(c->id);
 	free(c->bundle);
 	free(c);
+	sandbox_container_gone(pod);
 }
 
 void container_abandon(struct sbx_container *c, const struct hk_err *err)

@@ -13,6 +13,7 @@
 #include "oci/base/log.h"
 #include "oci/base/str.h"
 #include "sandbox/checkpoint.h"
+#include "sandbox/podsandbox_priv.h"
 #include "sandbox/stdio.h"
 #include "sandbox/store.h"
 
@@ -193,21 +194,39 @@ static void on_created(void *arg, const struct oci_launched *l, const struct hk_
 	container_delete_next(c);
 }
 
+/* What a sandbox without a pause image gives; none otherwise. */
+static int pod_mounts(struct sbx_container *c, struct oci_pod_mount mounts[SANDBOX_MOUNTS_MAX], size_t *ret_n)
+{
+	const struct sbx_podsandbox *b = c->pod->sandbox;
+	const int n = b ? sandbox_files_mounts(c->pod->dir, b->has_shm, &c->creating->arena, mounts) : 0;
+
+	*ret_n = n < 0 ? 0 : (size_t)n;
+	return n < 0 ? n : 0;
+}
+
 static void on_stdio(void *arg, const struct hk_err *io_err)
 {
 	struct sbx_container *c = arg;
 	const struct sbx_create *r = &c->creating->r;
 	const int *fds = sbx_stdio_fds(c->init.io);
+	struct oci_pod_mount mounts[SANDBOX_MOUNTS_MAX];
 	struct hk_err err;
+	size_t n_mounts;
 
 	if (io_err) {
 		create_failed(c, io_err);
+		return;
+	}
+	if (pod_mounts(c, mounts, &n_mounts) < 0) {
+		(void)hk_fail(&err, HK_INTERNAL, ENOMEM, "create %s", c->id);
+		create_failed(c, &err);
 		return;
 	}
 	if (oci_create(&c->pod->engine,
 	        &(struct oci_create_opts){
 	            .id = c->id,
 	            .bundle = c->bundle,
+	            .pod = &(const struct oci_pod_part){ .mounts = mounts, .n_mounts = n_mounts },
 	            .rootfs = r->rootfs,
 	            .n_rootfs = r->n_rootfs,
 	            .terminal = r->terminal,
@@ -230,6 +249,8 @@ static int check(struct sbx_pod *p, const struct sbx_create *r, struct hk_err *e
 		return hk_fail_text(err, HK_INVALID, EINVAL, "bundle \"%.200s\" is not an absolute path", r->bundle ? r->bundle : "");
 	if (pod_find_any(p, r->id))
 		return hk_fail_text(err, HK_EXISTS, EEXIST, "container %s already exists", r->id);
+	if (p->sandbox && p->sandbox->state != SB_READY)
+		return hk_fail_text(err, HK_BAD_STATE, EINVAL, "sandbox %s is not running", p->sandbox->id);
 	if (r->checkpoint && *r->checkpoint && r->checkpoint[0] != '/')
 		return hk_fail_text(err, HK_INVALID, EINVAL, "checkpoint \"%.200s\" is not an absolute path", r->checkpoint);
 	if (r->checkpoint && *r->checkpoint && r->terminal)

@@ -14,6 +14,8 @@
 #include "sandbox/sandbox.h"
 #include "sandbox/state.h"
 
+struct sbx_podsandbox;
+
 struct sbx_pod {
 	struct hk_loop *loop;
 	struct hk_reaper *reaper;
@@ -24,6 +26,7 @@ struct sbx_pod {
 	void *arg;
 	struct hk_list containers;
 	struct hk_list oom_slices; /* oom_slice.c */
+	struct sbx_podsandbox *sandbox; /* owned; NULL = a pause container is the sandbox, or there is none yet */
 };
 
 struct sbx_container {

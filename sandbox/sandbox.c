@@ -16,6 +16,7 @@
 #include "oci/base/str.h"
 #include "sandbox/checkpoint.h"
 #include "sandbox/pod.h"
+#include "sandbox/podsandbox_priv.h"
 #include "sandbox/stdio.h"
 #include "sandbox/store.h"
 
@@ -60,8 +61,9 @@ void sbx_pod_free(struct sbx_pod *p)
 		return;
 	(void)hk_fail_text(&err, HK_UNAVAILABLE, ESHUTDOWN, "the shim is going away");
 	/* With containers left, `delete` will need the state files. */
-	if (hk_list_is_empty(&p->containers) && p->dir)
+	if (hk_list_is_empty(&p->containers) && !p->sandbox && p->dir)
 		store_remove_dir(p->dir);
+	sandbox_abandon(p, &err);
 	hk_list_for_safe(n, next, &p->containers) {
 		container_abandon(hk_container_of(n, struct sbx_container, node), &err);
 		container_free(hk_container_of(n, struct sbx_container, node));

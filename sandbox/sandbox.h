@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "oci/oci.h"
+#include "sandbox/podsandbox.h"
 
 struct hk_err;
 struct sbx_pod;
@@ -53,12 +54,13 @@ struct sbx_pod_opts {
 int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_err *err);
 /* Frees memory and fds; containers keep running. */
 void sbx_pod_free(struct sbx_pod *p);
-size_t sbx_pod_count(const struct sbx_pod *p); /* containers, of any state */
+size_t sbx_pod_count(const struct sbx_pod *p); /* containers, of any state; a sandbox is none: sbx_has_sandbox */
 
 struct sbx_reply {
 	uint32_t pid, exit_status;
 	struct timespec exited_at;
 	const char *detail; /* beside an error: more than its text has room for (CRIU's log); NULL or "" otherwise */
+	struct timespec started_at; /* StartSandbox only */
 };
 typedef void sbx_done_fn(void *arg, const struct sbx_reply *reply, const struct hk_err *err);
 struct sbx_done {

@@ -90,6 +90,31 @@ static const char *const proc_refusals[PROC_N_EVENTS] = {
 	[PE_TELL] = "cannot tell the exit of a %s process", [PE_DELETE] = "cannot delete a %s process",
 };
 
+static const unsigned char sb_table[SB_N_STATES][SB_N_EVENTS] = {
+	[SB_CREATED] = { [SE_START] = TO(SB_STARTING), [SE_STOP] = TO(SB_STOPPING) },
+	[SB_STARTING] = { [SE_STARTED] = TO(SB_READY), [SE_START_FAILED] = TO(SB_CREATED) },
+	[SB_READY] = { [SE_STOP] = TO(SB_STOPPING), [SE_DEAD] = TO(SB_STOPPING) },
+	[SB_STOPPING] = { [SE_DEAD] = TO(SB_STOPPING), [SE_GONE] = TO(SB_STOPPED) },
+	[SB_STOPPED] = { [SE_REMOVE] = TO(SB_REMOVING) },
+};
+
+static const char *const sb_names[SB_N_STATES] = {
+	[SB_CREATED] = "created", [SB_STARTING] = "starting", [SB_READY] = "ready",
+	[SB_STOPPING] = "stopping", [SB_STOPPED] = "stopped", [SB_REMOVING] = "removed",
+};
+
+static const char *const sb_refusals[SB_N_EVENTS] = {
+	[SE_START] = "cannot start a %s sandbox",     [SE_STARTED] = "cannot call a %s sandbox started",
+	[SE_START_FAILED] = "cannot fail the start of a %s sandbox", [SE_STOP] = "cannot stop a %s sandbox",
+	[SE_DEAD] = "the process of a %s sandbox cannot die", [SE_GONE] = "cannot call a %s sandbox stopped",
+	[SE_REMOVE] = "cannot remove a %s sandbox",
+};
+
+const char *sb_state_name(enum sb_state s)
+{
+	return sb_names[s];
+}
+
 const char *ct_state_name(enum ct_state s)
 {
 	return ct_names[s];
@@ -134,6 +159,20 @@ int proc_step(enum proc_state *state, enum proc_event event, struct hk_err *err)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 		return hk_fail_text(err, HK_BAD_STATE, EINVAL, proc_refusals[event], proc_names[*state]);
+#pragma GCC diagnostic pop
+	}
+	*state = to - 1;
+	return 0;
+}
+
+int sb_step(enum sb_state *state, enum sb_event event, struct hk_err *err)
+{
+	const unsigned char to = sb_table[*state][event];
+
+	if (!to) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		return hk_fail_text(err, HK_BAD_STATE, EINVAL, sb_refusals[event], sb_names[*state]);
 #pragma GCC diagnostic pop
 	}
 	*state = to - 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sandbox/state.h — the lives of a container and of a process as tables: state x event -> next state, or a refusal in words. Private to
- * sandbox/. Only ct_step and proc_step change a state.
+ * sandbox/state.h — the lives of a container, a process and a sandbox as tables: state x event -> next state, or a refusal in words.
+ * Private to sandbox/. Only ct_step, proc_step and sb_step change a state.
  */
 #pragma once
 #include "sandbox/sandbox.h"
@@ -44,10 +44,24 @@ enum ct_event {
 enum proc_state { PROC_NEW, PROC_STARTING, PROC_RUNNING, PROC_DEAD, PROC_TOLD, PROC_DELETING, PROC_N_STATES };
 enum proc_event { PE_START, PE_RUNS, PE_FAILED, PE_DIED, PE_TELL, PE_DELETE, PROC_N_EVENTS };
 
+/* A sandbox without a pause image. */
+enum sb_state {
+	SB_CREATED,
+	SB_STARTING,
+	SB_READY,
+	SB_STOPPING, /* its process is dying or dead, what it leaves is not gone yet */
+	SB_STOPPED,
+	SB_REMOVING, /* waits for the last container */
+	SB_N_STATES
+};
+enum sb_event { SE_START, SE_STARTED, SE_START_FAILED, SE_STOP, SE_DEAD, SE_GONE, SE_REMOVE, SB_N_EVENTS };
+
 /* Changes *state or refuses: HK_BAD_STATE with words that clients know ("cannot start a running process"). */
 int ct_step(enum ct_state *state, enum ct_event event, struct hk_err *err);
 int proc_step(enum proc_state *state, enum proc_event event, struct hk_err *err);
+int sb_step(enum sb_state *state, enum sb_event event, struct hk_err *err);
 /* As Task.State tells it. */
 enum sbx_status ct_status(enum ct_state s);
 const char *ct_state_name(enum ct_state s);
 const char *proc_state_name(enum proc_state s);
+const char *sb_state_name(enum sb_state s);

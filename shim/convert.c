@@ -231,13 +231,14 @@ const char *convert_resources(const ProtobufCMessage *m, size_t *ret_len)
 
 /* ---- replies ---- */
 
-/* Zero means "not yet": the field stays away, which containerd reads as the epoch. NULL for it. */
-static Husk__Types__Timestamp *timestamp(const struct timespec *at, Husk__Types__Timestamp *buf)
+void *convert_timestamp(const struct timespec *at, void *buf)
 {
-	husk__types__timestamp__init(buf);
-	buf->seconds = at->tv_sec;
-	buf->nanos = (int32_t)at->tv_nsec;
-	return at->tv_sec || at->tv_nsec ? buf : NULL;
+	Husk__Types__Timestamp *m = buf;
+
+	husk__types__timestamp__init(m);
+	m->seconds = at->tv_sec;
+	m->nanos = (int32_t)at->tv_nsec;
+	return at->tv_sec || at->tv_nsec ? m : NULL;
 }
 
 void convert_reply_created(struct ttrpc_call *call, const struct sbx_reply *r)
@@ -265,7 +266,7 @@ void convert_reply_waited(struct ttrpc_call *call, const struct sbx_reply *r)
 
 	husk__task__wait_response__init(&m);
 	m.exit_status = r->exit_status;
-	m.exited_at = timestamp(&r->exited_at, &at);
+	m.exited_at = convert_timestamp(&r->exited_at, &at);
 	ttrpc_call_reply(call, &m.base);
 }
 
@@ -277,7 +278,7 @@ void convert_reply_deleted(struct ttrpc_call *call, const struct sbx_reply *r)
 	husk__task__delete_response__init(&m);
 	m.pid = r->pid;
 	m.exit_status = r->exit_status;
-	m.exited_at = timestamp(&r->exited_at, &at);
+	m.exited_at = convert_timestamp(&r->exited_at, &at);
 	ttrpc_call_reply(call, &m.base);
 }
 
@@ -302,7 +303,7 @@ void convert_reply_state(struct ttrpc_call *call, const struct sbx_state *s)
 	m.stderr = str(s->stderr_path);
 	m.terminal = s->terminal;
 	m.exit_status = s->exit_status;
-	m.exited_at = timestamp(&s->exited_at, &at);
+	m.exited_at = convert_timestamp(&s->exited_at, &at);
 	ttrpc_call_reply(call, &m.base);
 }
 
@@ -479,7 +480,7 @@ static void publish_exit(struct shim_events *events, const struct sbx_event *ev)
 	m.id = ev->exec_id && ev->exec_id[0] ? str(ev->exec_id) : str(ev->id);
 	m.pid = ev->pid;
 	m.exit_status = ev->exit_status;
-	m.exited_at = timestamp(&ev->exited_at, &at);
+	m.exited_at = convert_timestamp(&ev->exited_at, &at);
 	shim_events_publish(events, SHIM_TASK_EXIT, &m.base);
 }
 
@@ -493,7 +494,7 @@ static void publish_delete(struct shim_events *events, const struct sbx_event *e
 	m.id = str(ev->exec_id);
 	m.pid = ev->pid;
 	m.exit_status = ev->exit_status;
-	m.exited_at = timestamp(&ev->exited_at, &at);
+	m.exited_at = convert_timestamp(&ev->exited_at, &at);
 	shim_events_publish(events, SHIM_TASK_DELETE, &m.base);
 }
 

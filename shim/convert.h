@@ -70,6 +70,11 @@ void convert_reply_pids(struct ttrpc_call *call, const struct sbx_pid *pids, siz
 void convert_reply_connected(struct ttrpc_call *call, uint32_t shim_pid, uint32_t task_pid);
 void convert_reply_stats(struct ttrpc_call *call, const struct oci_stats *s);
 
+/* For the other convert_*.c. Fills a Husk__Types__Timestamp; NULL for zero, which means "not yet": containerd reads the epoch then. */
+void *convert_timestamp(const struct timespec *at, void *buf);
+/* Metrics as an Any: *ret is heap, *ret_type is not. */
+int convert_stats(const struct oci_stats *s, struct hk_arena *arena, char **ret_type, uint8_t **ret, size_t *ret_len);
+
 /* ---- errors ---- */
 /*
  * Never Unimplemented from Create or Connect: containerd would take the whole shim for a version 2 one. And never NotFound from Create: what

@@ -341,22 +341,25 @@ static int pack1(struct hk_arena *a, const struct oci_stats *s, uint8_t **ret, s
 	return ttrpc_pack(&m.base, ret, ret_len);
 }
 
+int convert_stats(const struct oci_stats *s, struct hk_arena *arena, char **ret_type, uint8_t **ret, size_t *ret_len)
+{
+	*ret_type = str(s->is_v1 ? TYPE_CGROUP1_METRICS : TYPE_CGROUP2_METRICS);
+	return s->is_v1 ? pack1(arena, s, ret, ret_len) : pack2(arena, s, ret, ret_len);
+}
+
 void convert_reply_stats(struct ttrpc_call *call, const struct oci_stats *s)
 {
 	hk_auto(hk_arena_done) struct hk_arena arena = { 0 };
 	hk_autofree uint8_t *bytes = NULL;
 	Husk__Task__StatsResponse m;
 	Husk__Types__Any any;
-	int r;
 
 	husk__task__stats_response__init(&m);
 	husk__types__any__init(&any);
-	r = s->is_v1 ? pack1(&arena, s, &bytes, &any.value.len) : pack2(&arena, s, &bytes, &any.value.len);
-	if (r < 0) {
+	if (convert_stats(s, &arena, &any.type_url, &bytes, &any.value.len) < 0) {
 		ttrpc_call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
-	any.type_url = str(s->is_v1 ? TYPE_CGROUP1_METRICS : TYPE_CGROUP2_METRICS);
 	any.value.data = bytes;
 	m.stats = &any;
 	ttrpc_call_reply(call, &m.base);

@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "oci/base/err.h"
 #include "oci/base/log.h"
 #include "oci/base/str.h"
 #include "sandbox/sandbox.h"
@@ -30,14 +31,19 @@ enum {
 	ANSWERS_FLUSH_TRIES = 100
 };
 
-static bool is_empty(const struct shim_life *l)
+static bool has_no_container(const struct shim_life *l)
 {
 	return l->n_creating == 0 && sbx_pod_count(l->pod) == 0;
 }
 
+static bool is_empty(const struct shim_life *l)
+{
+	return has_no_container(l) && !sbx_has_sandbox(l->pod);
+}
+
 static void look_later(struct shim_life *l)
 {
-	if (is_empty(l) && !l->is_ending)
+	if (has_no_container(l) && !l->is_ending)
 		hk_timer_set(l->loop, &l->idle, l->idle_look_ms ? l->idle_look_ms : LOOK_MS);
 	else
 		hk_timer_cancel(&l->idle);
@@ -115,6 +121,21 @@ static bool has_parent(const char *path)
 	return access(dir, F_OK) == 0;
 }
 
+static void on_sandbox_gone(void *arg, const struct sbx_reply *reply, const struct hk_err *err)
+{
+	(void)reply;
+	if (err)
+		log_warn("remove the sandbox of a forgotten pod", LOG_STR("err", err->text));
+	shim_life_shutdown(arg);
+}
+
+/* A sandbox may well wait for its first container for ever, but not without a bundle and a client. */
+static void look_at_sandbox(struct shim_life *l)
+{
+	if (l->n_forgotten == LOOKS_FORGOTTEN)
+		sbx_sandbox_shutdown(l->pod, NULL, (struct sbx_done){ .fn = on_sandbox_gone, .arg = l });
+}
+
 static void on_idle(void *owner)
 {
 	struct shim_life *l = owner;
@@ -123,10 +144,14 @@ static void on_idle(void *owner)
 	bool has_told = shim_events_is_idle(l->events) || !has_parent(l->bundle);
 
 	look_later(l);
-	if (!is_empty(l))
+	if (!has_no_container(l))
 		return;
 	l->n_idle++;
 	l->n_forgotten = !has_bundle && has_told && l->listener->n_conns == 0 ? l->n_forgotten + 1 : 0;
+	if (sbx_has_sandbox(l->pod)) {
+		look_at_sandbox(l);
+		return;
+	}
 	if (l->n_forgotten >= LOOKS_FORGOTTEN || (l->n_idle >= LOOKS_IDLE && !has_bundle))
 		end(l, "no container and no bundle");
 	else if (l->n_idle >= LOOKS_IDLE && has_told)

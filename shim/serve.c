@@ -37,6 +37,7 @@
 #include "shim/life.h"
 #include "shim/memory.h"
 #include "shim/node.h"
+#include "shim/sandbox_svc.h"
 #include "shim/spawn.h"
 #include "shim/task.h"
 
@@ -52,7 +53,7 @@ struct server {
 	struct task_service task;
 	struct node_service node;
 	struct shim_history *history; /* owned; a page of its own */
-	struct ttrpc_service services[3];
+	struct ttrpc_service services[4];
 	struct ttrpc_server dispatch;
 	struct shim_listener listener;
 	struct shim_events events;
@@ -258,6 +259,8 @@ static int init_service(struct server *s, struct hk_err *err)
 			.n_methods = TASK_N_METHODS, .ctx = &s->task };
 	s->services[HK_ARRAY_SIZE(names)] = (struct ttrpc_service){ .name = TTRPC_SERVICE_NODE, .methods = node_methods,
 		.n_methods = NODE_N_METHODS, .ctx = &s->node };
+	s->services[HK_ARRAY_SIZE(names) + 1] = (struct ttrpc_service){ .name = TTRPC_SERVICE_SANDBOX, .methods = sandbox_methods,
+		.n_methods = SANDBOX_N_METHODS, .ctx = &s->task };
 	s->dispatch = (struct ttrpc_server){ .services = s->services, .n_services = HK_ARRAY_SIZE(s->services),
 		.max_calls = SHIM_CALLS_MAX };
 	r = shim_listener_init(&s->listener, &s->loop, &s->dispatch, &fd);

@@ -27,16 +27,13 @@ enum { SIGNAL_MAX = 64, NS_PER_US = 1000 };
 #define EXEC_FAILED "OCI runtime exec failed"
 #define CHECKPOINT_FAILED "OCI runtime checkpoint failed"
 
-typedef void reply_fn(struct ttrpc_call *call, const struct sbx_reply *r);
-typedef void after_fn(struct shim_life *life);
-
 struct op {
 	struct hk_list node; /* in task_service.pending */
 	uint64_t since_ns;
 	struct task_service *service;
 	struct ttrpc_call *call;
-	reply_fn *reply;
-	after_fn *after;    /* NULL = nothing; runs whatever became of the call */
+	task_reply_fn *reply;
+	task_after_fn *after;    /* NULL = nothing; runs whatever became of the call */
 	const char *prefix; /* of the error text */
 	char id[80], exec_id[80]; /* for the log */
 };
@@ -73,7 +70,7 @@ static void fail_with(struct task_service *s, struct ttrpc_call *call, const str
 	convert_fail(call, err, f->prefix, f->detail);
 }
 
-static void fail(
+void task_fail(
     struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, const struct hk_err *err, const char *prefix)
 {
 	fail_with(s, call, ids, &(struct failure){ err, prefix, NULL });
@@ -95,8 +92,7 @@ static void on_done(void *arg, const struct sbx_reply *reply, const struct hk_er
 	free(op);
 }
 
-/* What sandbox/ shall call at the end; fn NULL: no memory, the call is answered. */
-static struct sbx_done op_new(struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, reply_fn *reply,
+struct sbx_done task_op(struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, task_reply_fn *reply,
     const char *prefix)
 {
 	struct op *op = calloc(1, sizeof(*op));
@@ -117,7 +113,7 @@ static struct sbx_done op_new(struct task_service *s, struct ttrpc_call *call, c
 	return (struct sbx_done){ .fn = on_done, .arg = op };
 }
 
-static void set_after(struct sbx_done done, after_fn *after)
+void task_op_after(struct sbx_done done, task_after_fn *after)
 {
 	((struct op *)done.arg)->after = after;
 }
@@ -133,11 +129,10 @@ void task_each_pending(const struct task_service *s, task_pending_fn *fn, void *
 	}
 }
 
-/* Ends a call that needed no waiting. */
-static void answer(struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, int r, const struct hk_err *err)
+void task_answer(struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, int r, const struct hk_err *err)
 {
 	if (r < 0)
-		fail(s, call, ids, err, NULL);
+		task_fail(s, call, ids, err, NULL);
 	else
 		convert_reply_empty(call, NULL);
 }
@@ -162,10 +157,10 @@ void task_create(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *req
 	struct hk_err err;
 
 	if (convert_create(request, &c, &err) < 0 || check_create(&c.request, &err) < 0) {
-		fail(s, call, &ids, &err, NULL);
+		task_fail(s, call, &ids, &err, NULL);
 		return;
 	}
-	done = op_new(s, call, &ids, convert_reply_created, CREATE_FAILED);
+	done = task_op(s, call, &ids, convert_reply_created, CREATE_FAILED);
 	if (!done.fn)
 		return;
 	if (!shim_life_creating(s->life)) {
@@ -173,7 +168,7 @@ void task_create(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *req
 		done.fn(done.arg, NULL, &err);
 		return;
 	}
-	set_after(done, shim_life_created);
+	task_op_after(done, shim_life_created);
 	c.request.traceparent = call->traceparent;
 	sbx_create(s->pod, &c.request, done);
 }
@@ -182,7 +177,7 @@ void task_start(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *requ
 {
 	struct task_service *s = ctx;
 	const struct convert_ids ids = convert_ids(request);
-	struct sbx_done done = op_new(s, call, &ids, convert_reply_started, ids.exec_id[0] ? EXEC_FAILED : START_FAILED);
+	struct sbx_done done = task_op(s, call, &ids, convert_reply_started, ids.exec_id[0] ? EXEC_FAILED : START_FAILED);
 
 	if (!done.fn)
 		return;
@@ -199,7 +194,7 @@ void task_state(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *requ
 	struct hk_err err;
 
 	if (sbx_state(s->pod, ids.id, ids.exec_id, &state, &err) < 0)
-		fail(s, call, &ids, &err, NULL);
+		task_fail(s, call, &ids, &err, NULL);
 	else
 		convert_reply_state(call, &state);
 }
@@ -210,7 +205,7 @@ void task_wait(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *reque
 	const struct convert_ids ids = convert_ids(request);
 	/* Rounded up: an answer of "too late" must not come early. */
 	int64_t timeout_ms = call->timeout_ns > 0 ? (call->timeout_ns - 1) / 1000000 + 1 : -1;
-	struct sbx_done done = op_new(s, call, &ids, convert_reply_waited, NULL);
+	struct sbx_done done = task_op(s, call, &ids, convert_reply_waited, NULL);
 
 	if (!done.fn)
 		return;
@@ -222,11 +217,11 @@ void task_delete(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *req
 {
 	struct task_service *s = ctx;
 	const struct convert_ids ids = convert_ids(request);
-	struct sbx_done done = op_new(s, call, &ids, convert_reply_deleted, NULL);
+	struct sbx_done done = task_op(s, call, &ids, convert_reply_deleted, NULL);
 
 	if (!done.fn)
 		return;
-	set_after(done, shim_life_deleted);
+	task_op_after(done, shim_life_deleted);
 	if (!ids.exec_id[0])
 		sbx_trace(s->pod, ids.id, call->traceparent);
 	sbx_delete(s->pod, ids.id, ids.exec_id, done);
@@ -244,7 +239,7 @@ void task_kill(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *reque
 		r = hk_fail_text(&err, HK_INVALID, EINVAL, "%u is not a signal", k.signal);
 	else
 		r = sbx_kill(s->pod, ids.id, ids.exec_id, (int)k.signal, k.all, &err);
-	answer(s, call, &ids, r, &err);
+	task_answer(s, call, &ids, r, &err);
 }
 
 void task_connect(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
@@ -279,7 +274,7 @@ void task_exec(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *reque
 		r = hk_fail_text(&err, HK_INVALID, EINVAL, "\"%.100s\" is not a valid exec id", e.exec_id);
 	else
 		r = sbx_exec(s->pod, &e, &err);
-	answer(s, call, &ids, r, &err);
+	task_answer(s, call, &ids, r, &err);
 }
 
 void task_pids(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
@@ -291,7 +286,7 @@ void task_pids(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *reque
 	size_t n = 0;
 
 	if (sbx_pids(s->pod, ids.id, &pids, &n, &err) < 0)
-		fail(s, call, &ids, &err, NULL);
+		task_fail(s, call, &ids, &err, NULL);
 	else
 		convert_reply_pids(call, pids, n);
 }
@@ -309,7 +304,7 @@ void task_close_io(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *r
 		r = sbx_close_stdin(s->pod, ids.id, ids.exec_id, &err);
 	else
 		r = sbx_state(s->pod, ids.id, ids.exec_id, &state, &err);
-	answer(s, call, &ids, r, &err);
+	task_answer(s, call, &ids, r, &err);
 }
 
 void task_resize_pty(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
@@ -324,7 +319,7 @@ void task_resize_pty(void *ctx, struct ttrpc_call *call, const ProtobufCMessage 
 		r = hk_fail_text(&err, HK_INVALID, EINVAL, "terminal size %ux%u is too large", size.width, size.height);
 	else
 		r = sbx_resize(s->pod, ids.id, ids.exec_id, (uint16_t)size.width, (uint16_t)size.height, &err);
-	answer(s, call, &ids, r, &err);
+	task_answer(s, call, &ids, r, &err);
 }
 
 /* ---- a whole container ---- */
@@ -333,7 +328,7 @@ void task_pause(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *requ
 {
 	struct task_service *s = ctx;
 	const struct convert_ids ids = convert_ids(request);
-	struct sbx_done done = op_new(s, call, &ids, convert_reply_empty, NULL);
+	struct sbx_done done = task_op(s, call, &ids, convert_reply_empty, NULL);
 
 	if (done.fn)
 		sbx_pause(s->pod, ids.id, done);
@@ -343,7 +338,7 @@ void task_resume(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *req
 {
 	struct task_service *s = ctx;
 	const struct convert_ids ids = convert_ids(request);
-	struct sbx_done done = op_new(s, call, &ids, convert_reply_empty, NULL);
+	struct sbx_done done = task_op(s, call, &ids, convert_reply_empty, NULL);
 
 	if (done.fn)
 		sbx_resume(s->pod, ids.id, done);
@@ -359,7 +354,7 @@ void task_stats(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *requ
 
 	cg = sbx_cgroup(s->pod, ids.id, &err);
 	if (!cg || oci_cgroup_stats(cg, &stats, &err) < 0)
-		fail(s, call, &ids, &err, NULL);
+		task_fail(s, call, &ids, &err, NULL);
 	else
 		convert_reply_stats(call, &stats);
 }
@@ -368,7 +363,7 @@ void task_update(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *req
 {
 	struct task_service *s = ctx;
 	const struct convert_ids ids = convert_ids(request);
-	struct sbx_done done = op_new(s, call, &ids, convert_reply_empty, NULL);
+	struct sbx_done done = task_op(s, call, &ids, convert_reply_empty, NULL);
 	size_t len;
 	const char *json = convert_resources(request, &len);
 
@@ -385,10 +380,10 @@ void task_checkpoint(void *ctx, struct ttrpc_call *call, const ProtobufCMessage 
 	struct hk_err err;
 
 	if (convert_checkpoint(request, &c, &err) < 0) {
-		fail(s, call, &ids, &err, NULL);
+		task_fail(s, call, &ids, &err, NULL);
 		return;
 	}
-	done = op_new(s, call, &ids, convert_reply_empty, CHECKPOINT_FAILED);
+	done = task_op(s, call, &ids, convert_reply_empty, CHECKPOINT_FAILED);
 	if (done.fn)
 		sbx_checkpoint(s->pod, ids.id, &c.request, done);
 }

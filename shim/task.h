@@ -8,7 +8,10 @@
 
 #include "oci/base/list.h"
 #include "proto/dispatch.h"
+#include "sandbox/sandbox.h"
 
+struct convert_ids;
+struct hk_err;
 struct sbx_pod;
 struct shim_history;
 struct shim_life;
@@ -55,3 +58,16 @@ TASK_METHODS(TASK_HANDLER)
 
 enum { TASK_N_METHODS = 17 };
 extern const struct ttrpc_method task_methods[TASK_N_METHODS];
+
+/* ---- for every service whose calls sandbox/ ends ---- */
+typedef void task_reply_fn(struct ttrpc_call *call, const struct sbx_reply *r);
+typedef void task_after_fn(struct shim_life *life);
+/* What sandbox/ shall call at the end; fn NULL: no memory, the call is answered. */
+struct sbx_done task_op(struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, task_reply_fn *reply,
+    const char *prefix);
+/* Runs after the answer, whatever became of the call. */
+void task_op_after(struct sbx_done done, task_after_fn *after);
+void task_fail(
+    struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, const struct hk_err *err, const char *prefix);
+/* Ends a call that needed no waiting. */
+void task_answer(struct task_service *s, struct ttrpc_call *call, const struct convert_ids *ids, int r, const struct hk_err *err);

@@ -264,21 +264,21 @@ class Pod:
             self._remove_cgroups()
             shutil.rmtree(self.dir, ignore_errors=True)
 
-    def _cgroups(self):
+    def cgroups(self):
         root = "/sys/fs/cgroup"
         for top in [""] if os.path.exists(f"{root}/cgroup.procs") else os.listdir(root):
             for path, _, _ in sorted(os.walk(os.path.join(root, top, self.cgroup.lstrip("/"))), reverse=True):
                 yield path
 
     def _kill_cgroups(self):
-        for path in self._cgroups():
+        for path in self.cgroups():
             with open(f"{path}/cgroup.procs", encoding="utf-8") as f:
                 for pid in map(int, f.read().split()):
                     os.kill(pid, signal.SIGKILL)
                     eventually(lambda pid=pid: not is_alive(pid), what="end of a container")
 
     def _remove_cgroups(self):
-        for path in self._cgroups():
+        for path in self.cgroups():
             try:
                 os.rmdir(path)
             except OSError:

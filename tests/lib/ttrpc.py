@@ -17,6 +17,7 @@ REQUEST, RESPONSE, DATA = 1, 2, 3
 MAX_PAYLOAD = 4 << 20
 HEADER = struct.Struct(">IIBB")
 TASK_V2, TASK_V3 = "containerd.task.v2.Task", "containerd.task.v3.Task"
+SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
 
 # name: "field:kind ..." with numbers counted from 1, or set by field=N:kind. Kinds: s string, y bytes, u unsigned, i int64, b bool,
 # a message's name; * in front = repeated.
@@ -58,6 +59,25 @@ MESSAGES = {
     "CheckpointTaskRequest": "id:s path:s options:Any",
     "CheckpointOptions": "exit:b open_tcp:b external_unix_sockets:b terminal:b file_locks:b empty_namespaces:*s cgroups_mode:s image_path:s "
                          "work_path:s parent_path:s",
+    "CreateSandboxRequest": "sandbox_id:s bundle_path:s rootfs:*Mount options:Any netns_path:s annotations:*Entry",
+    "SandboxRequest": "sandbox_id:s",
+    "StartSandboxResponse": "pid:u created_at:Timestamp spec:Any",
+    "PlatformResponse": "platform:Platform",
+    "Platform": "os:s architecture:s variant:s os_version:s os_features:*s",
+    "StopSandboxRequest": "sandbox_id:s timeout_secs:u",
+    "SandboxStatusRequest": "sandbox_id:s verbose:b",
+    "SandboxStatusResponse": "sandbox_id:s pid:u state:s info:*Entry created_at:Timestamp exited_at:Timestamp extra:Any",
+    "SandboxMetricsResponse": "metrics:Metric",
+    "Metric": "timestamp:Timestamp id:s data:Any",
+    "PodSandboxConfig": "metadata:PodMetadata hostname:s log_directory:s dns_config:DNSConfig labels=6:*Entry annotations=7:*Entry "
+                        "linux=8:LinuxPod",
+    "PodMetadata": "name:s uid:s namespace:s attempt:u",
+    "DNSConfig": "servers:*s searches:*s options:*s",
+    "LinuxPod": "cgroup_parent:s security_context:PodSecurity sysctls:*Entry",
+    "PodSecurity": "namespace_options:NamespaceOption",
+    "NamespaceOption": "network:u pid:u ipc:u target_id:s userns_options:UserNamespace",
+    "UserNamespace": "mode:u uids:*IDMapping gids:*IDMapping",
+    "IDMapping": "host_id:u container_id:u length:u",
     "BootstrapParams": "instance_id:s namespace:s log_level:i containerd_version:s ttrpc_address:s grpc_address:s binary:s "
                        "extensions:*Extension socket_dir:s",
     "Extension": "value:Any",
@@ -86,6 +106,11 @@ METHODS = {
     "Connect": ("ConnectRequest", "ConnectResponse"), "Shutdown": ("ShutdownRequest", "Empty"),
     "Pids": ("PidsRequest", "PidsResponse"), "CloseIO": ("CloseIORequest", "Empty"), "ResizePty": ("ResizePtyRequest", "Empty"),
     "Pause": ("PauseRequest", "Empty"), "Resume": ("ResumeRequest", "Empty"), "Stats": ("StatsRequest", "StatsResponse"),
+    "CreateSandbox": ("CreateSandboxRequest", "Empty"), "StartSandbox": ("SandboxRequest", "StartSandboxResponse"),
+    "Platform": ("SandboxRequest", "PlatformResponse"), "StopSandbox": ("StopSandboxRequest", "Empty"),
+    "WaitSandbox": ("SandboxRequest", "WaitResponse"), "SandboxStatus": ("SandboxStatusRequest", "SandboxStatusResponse"),
+    "PingSandbox": ("SandboxRequest", "Empty"), "ShutdownSandbox": ("SandboxRequest", "Empty"),
+    "SandboxMetrics": ("SandboxRequest", "SandboxMetricsResponse"),
     "Update": ("UpdateTaskRequest", "Empty"), "Checkpoint": ("CheckpointTaskRequest", "Empty"),
 }
 

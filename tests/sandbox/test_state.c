@@ -59,6 +59,15 @@ static const struct way proc_ways[] = {
 	{ PROC_TOLD, PE_DELETE, PROC_DELETING },
 };
 
+/* A sandbox without a pause image. */
+static const struct way sb_ways[] = {
+	{ SB_CREATED, SE_START, SB_STARTING },     { SB_CREATED, SE_STOP, SB_STOPPING },
+	{ SB_STARTING, SE_STARTED, SB_READY },     { SB_STARTING, SE_START_FAILED, SB_CREATED }, /* no SE_DEAD: start is told before exit */
+	{ SB_READY, SE_STOP, SB_STOPPING },        { SB_READY, SE_DEAD, SB_STOPPING },
+	{ SB_STOPPING, SE_DEAD, SB_STOPPING },     { SB_STOPPING, SE_GONE, SB_STOPPED },
+	{ SB_STOPPED, SE_REMOVE, SB_REMOVING },
+};
+
 static int expected(const struct way *v, size_t n, int from, int event)
 {
 	for (size_t i = 0; i < n; i++)
@@ -106,6 +115,28 @@ static void test_every_cell_of_a_process(void **state)
 			struct hk_err err = { 0 };
 			enum proc_state now = (enum proc_state)s;
 			const int r = proc_step(&now, (enum proc_event)e, &err);
+
+			if (to >= 0) {
+				assert_int_equal(r, 0);
+				assert_int_equal(now, to);
+				continue;
+			}
+			assert_true(r < 0);
+			assert_int_equal(now, s);
+			check_refusal(&err);
+		}
+	}
+}
+
+static void test_every_cell_of_a_sandbox(void **state)
+{
+	(void)state;
+	for (int s = 0; s < SB_N_STATES; s++) {
+		for (int e = 0; e < SB_N_EVENTS; e++) {
+			const int to = expected(sb_ways, HK_ARRAY_SIZE(sb_ways), s, e);
+			struct hk_err err = { 0 };
+			enum sb_state now = (enum sb_state)s;
+			const int r = sb_step(&now, (enum sb_event)e, &err);
 
 			if (to >= 0) {
 				assert_int_equal(r, 0);
@@ -174,6 +205,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_cell_of_a_container),
 		cmocka_unit_test(test_every_cell_of_a_process),
+		cmocka_unit_test(test_every_cell_of_a_sandbox),
 		cmocka_unit_test(test_words_that_clients_match_on),
 		cmocka_unit_test(test_every_path_leads_to_stopped),
 	};

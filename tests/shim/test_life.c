@@ -26,11 +26,26 @@
 
 struct sbx_pod {
 	size_t count;
+	bool has_sandbox;
+	int n_shutdowns;
 };
 
 size_t sbx_pod_count(const struct sbx_pod *p)
 {
 	return p->count;
+}
+
+bool sbx_has_sandbox(const struct sbx_pod *p)
+{
+	return p->has_sandbox;
+}
+
+void sbx_sandbox_shutdown(struct sbx_pod *p, const char *id, struct sbx_done done)
+{
+	assert_null(id);
+	p->n_shutdowns++;
+	p->has_sandbox = false;
+	done.fn(done.arg, &(const struct sbx_reply){ 0 }, NULL);
 }
 
 struct fixture {
@@ -240,6 +255,27 @@ static void nobody_comes(void **state)
 	assert_false(has_socket(f));
 }
 
+/* A pod may wait for its first container for ever, as long as its bundle is there or somebody is connected. */
+static void sandbox_is_no_container(void **state)
+{
+	struct fixture *f = *state;
+
+	f->pod.has_sandbox = true;
+	shim_life_shutdown(&f->life); /* Task.Shutdown of a version 2 daemon */
+	assert_false(ends(f, 1500));
+	assert_int_equal(f->pod.n_shutdowns, 0);
+	f->listener.n_conns = 1;
+	assert_int_equal(rmdir(f->bundle), 0);
+	assert_false(ends(f, 100));
+	f->listener.n_conns = 0;
+	f->pod.count = 1;
+	assert_false(ends(f, 100));
+	f->pod.count = 0;
+	shim_life_deleted(&f->life);
+	assert_true(ends(f, 1000));
+	assert_int_equal(f->pod.n_shutdowns, 1);
+}
+
 /* Another shim has taken the path: its socket is not ours to remove. */
 static void foreign_socket_stays(void **state)
 {
@@ -268,6 +304,7 @@ int main(void)
 		ROW(vanished_bundle),
 		ROW(vanished_bundle_with_a_client),
 		ROW(nobody_comes),
+		ROW(sandbox_is_no_container),
 		ROW(foreign_socket_stays),
 	};
 
