@@ -35,7 +35,8 @@ if [ ! -e $policy ]; then
 fi
 trap '[ -z "$made" ] || rm -f $policy' EXIT
 log=$(mktemp)
-if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+options=(-qq -o Acquire::Retries=3 -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30 -o DPkg::Lock::Timeout=300)
+if ! { apt-get "${options[@]}" update && apt-get "${options[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
 	tail -n 20 "$log" >&2
 	echo "apt-get could not install them; its log is $log" >&2
 	exit 1

@@ -272,13 +272,30 @@ static int write_unified_cpu(struct oci_cgroup *cg, const struct oci_resources *
 	return write_ctl(cg, CG_CPU, &cpu, err);
 }
 
+/* On v1 systemd has made the unit's directory for the controllers it knows; the others are made like any container's. */
+static int make_missing(struct oci_cgroup *cg, struct hk_err *err)
+{
+	const struct cg_hier *cpuset = cg_host_find(cg->host, CG_CPUSET);
+
+	if (cg->host->mode == OCI_CGROUP_UNIFIED)
+		return 0;
+	for (size_t i = 0; i < cg->host->n; i++) {
+		int r = make_one(cg, i, err);
+
+		if (r < 0 && r != -EEXIST)
+			return r;
+	}
+	return cpuset && !cpuset->is_v2 ? cg_v1_cpuset_inherit(cpuset, cg->path, err) : 0;
+}
+
 int oci_cgroup_adopt(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err)
 {
 	struct oci_resources settled = *r;
-	int rc;
+	int rc = make_missing(cg, err);
 
 	cg_unit_settle_cpu(&settled, NULL);
-	rc = prepare_v2(cg, r, err); /* no such directory: systemd runs below a prefix of its own and has made it elsewhere */
+	if (rc == 0)
+		rc = prepare_v2(cg, r, err); /* no such directory: systemd runs below a prefix of its own and has made it elsewhere */
 	if (rc == 0)
 		rc = check_not_frozen(cg, err);
 	if (rc == 0)

@@ -2,7 +2,7 @@
 /*
  * oci/cgroup_props.c — what systemd is told about a container's unit: linux.resources as unit properties, one for each file that systemd
  * writes too, with the value our own code writes there. So whatever makes systemd write again (daemon-reload, a change of a
- * neighbour) changes nothing. cgroup v2 only. org.freedesktop.systemd1(5) and systemd.resource-control(5) have the names and types.
+ * neighbour) changes nothing. cgroup v2; cgroup_props_v1.c has v1. org.freedesktop.systemd1(5) and systemd.resource-control(5) have the names and types.
  *
  * Without a property stay: devices (with the policy "auto" systemd has no filter of its own, and none but ours decides), hugetlb, rdma,
  * burst, rates and weights of single block devices: systemd touches none that it has not been told of.
@@ -63,8 +63,7 @@ static int put(struct cg_props *p, char *take_prop)
 	return 0;
 }
 
-static int add(struct cg_props *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static int add(struct cg_props *p, const char *fmt, ...)
+int cg_props_add(struct cg_props *p, const char *fmt, ...)
 {
 	char *prop;
 	va_list ap;
@@ -79,7 +78,7 @@ static int add(struct cg_props *p, const char *fmt, ...)
 /* UINT64_MAX is systemd's "infinity" for every limit. */
 static int add_limit(struct cg_props *p, const char *name, int64_t v)
 {
-	return add(p, "%s t %llu", name, v < 0 ? (unsigned long long)UINT64_MAX : (unsigned long long)v);
+	return cg_props_add(p, "%s t %llu", name, v < 0 ? (unsigned long long)UINT64_MAX : (unsigned long long)v);
 }
 
 static int oom(struct hk_err *err)
@@ -95,17 +94,17 @@ int cg_props_unit(struct cg_props *p, const struct cg_unit *u, const char *id, p
 		"CollectMode@236 s inactive-or-failed" /* one that failed does not stand in the way of the next of its name */
 	};
 	bool is_slice = hk_has_suffix(u->name, ".slice");
-	int r = add(p, "Description s husk container %s", id);
+	int r = cg_props_add(p, "Description s husk container %s", id);
 
 	if (is_slice) {
-		r |= add(p, "Wants as %s", u->slice);
+		r |= cg_props_add(p, "Wants as %s", u->slice);
 	} else {
-		r |= add(p, "Slice s %s", u->slice);
-		r |= add(p, "Delegate b true"); /* what is below, and the files above, are ours to write */
-		r |= add(p, "PIDs au %d", (int)pid);
+		r |= cg_props_add(p, "Slice s %s", u->slice);
+		r |= cg_props_add(p, "Delegate b true"); /* what is below, and the files above, are ours to write */
+		r |= cg_props_add(p, "PIDs au %d", (int)pid);
 	}
 	for (size_t i = 0; i < HK_ARRAY_SIZE(both); i++)
-		r |= add(p, "%s", both[i]);
+		r |= cg_props_add(p, "%s", both[i]);
 	return r ? oom(err) : 0;
 }
 
@@ -144,9 +143,9 @@ void cg_unit_settle_cpu(struct oci_resources *r, const char *current)
 		quota->v = (int64_t)(quota_per_sec(quota->v, period->v) * period->v / US_PER_S);
 }
 
-static int add_quota(struct cg_props *p, int64_t quota, uint64_t period)
+int cg_props_add_quota(struct cg_props *p, int64_t quota, uint64_t period)
 {
-	int r = add(p, "CPUQuotaPeriodUSec@242 t %llu", (unsigned long long)period);
+	int r = cg_props_add(p, "CPUQuotaPeriodUSec@242 t %llu", (unsigned long long)period);
 
 	return r | add_limit(p, "CPUQuotaPerSecUSec", is_quota_usable(quota) ? (int64_t)quota_per_sec(quota, period) : -1);
 }
@@ -157,11 +156,11 @@ static int add_cpu(struct cg_props *p, const struct oci_resources *r)
 	int rc = 0;
 
 	if (is_idle)
-		rc |= add(p, "CPUWeight@252 t 0"); /* systemd's word for cpu.idle */
+		rc |= cg_props_add(p, "CPUWeight@252 t 0"); /* systemd's word for cpu.idle */
 	else if (r->cpu.shares.is_set && r->cpu.shares.v != 0)
-		rc |= add(p, "CPUWeight t %llu", (unsigned long long)cg_cpu_weight(r->cpu.shares.v));
+		rc |= cg_props_add(p, "CPUWeight t %llu", (unsigned long long)cg_cpu_weight(r->cpu.shares.v));
 	if (r->cpu.quota.is_set && r->cpu.period.is_set && r->cpu.period.v != 0)
-		rc |= add_quota(p, r->cpu.quota.v, r->cpu.period.v);
+		rc |= cg_props_add_quota(p, r->cpu.quota.v, r->cpu.period.v);
 	return rc;
 }
 
@@ -193,7 +192,7 @@ static int add_cpuset(struct cg_props *p, const char *name, const char *list)
 		s += *s == ',';
 	}
 	hk_hex(bits, top, hex);
-	return add(p, "%s@244 ay %s", name, hex);
+	return cg_props_add(p, "%s@244 ay %s", name, hex);
 }
 
 static int add_memory(struct cg_props *p, const struct oci_resources *r)
@@ -227,7 +226,7 @@ static int add_io(struct cg_props *p, const struct oci_resources *r, bool has_bf
 
 	if (w == 0)
 		return 0;
-	return add(p, "IOWeight t %llu", (unsigned long long)io_weight(w, has_bfq));
+	return cg_props_add(p, "IOWeight t %llu", (unsigned long long)io_weight(w, has_bfq));
 }
 
 /* Values of other forms are the kernel's to refuse. */
@@ -239,7 +238,7 @@ static int add_number(struct cg_props *p, const char *name, const char *value)
 		value += strlen("default ");
 	if (strcmp(value, "max") != 0 && hk_parse_u64(value, &v) < 0)
 		return 0;
-	return add(p, "%s t %llu", name, (unsigned long long)v);
+	return cg_props_add(p, "%s t %llu", name, (unsigned long long)v);
 }
 
 static int add_unified(struct cg_props *p, const struct oci_kv *kv)
@@ -257,7 +256,7 @@ static int add_unified(struct cg_props *p, const struct oci_kv *kv)
 		if (strcmp(kv->key, numbers[i].file) == 0)
 			return add_number(p, numbers[i].name, kv->value);
 	if (strcmp(kv->key, "cpu.idle") == 0)
-		return strcmp(kv->value, "1") == 0 ? add(p, "CPUWeight@252 t 0") : 0;
+		return strcmp(kv->value, "1") == 0 ? cg_props_add(p, "CPUWeight@252 t 0") : 0;
 	if (strcmp(kv->key, "cpuset.cpus") == 0)
 		return add_cpuset(p, "AllowedCPUs", kv->value) == -ENOMEM ? -ENOMEM : 0;
 	if (strcmp(kv->key, "cpuset.mems") == 0)
@@ -266,7 +265,7 @@ static int add_unified(struct cg_props *p, const struct oci_kv *kv)
 		return 0;
 	cpu.cpu.period.is_set = true; /* of 0: taken from the text */
 	cg_unit_settle_cpu(&cpu, kv->value);
-	return add_quota(p, cpu.cpu.quota.v, cpu.cpu.period.v);
+	return cg_props_add_quota(p, cpu.cpu.quota.v, cpu.cpu.period.v);
 }
 
 int cg_props_resources(struct cg_props *p, const struct oci_resources *r, bool has_bfq, struct hk_err *err)
@@ -406,7 +405,7 @@ static int add_annotation(struct cg_props *p, const struct oci_kv *kv, struct hk
 	if (!ok)
 		return hk_fail_text(err, HK_INVALID, EINVAL, "annotation %.200s: \"%.200s\" is no value of D-Bus type %s", kv->key, kv->value,
 		    signature);
-	return add(p, "%s %s %s", name, signature, value) ? oom(err) : 0;
+	return cg_props_add(p, "%s %s %s", name, signature, value) ? oom(err) : 0;
 }
 
 int cg_props_annotations(struct cg_props *p, const struct oci_kvs *annotations, struct hk_err *err)

@@ -27,13 +27,6 @@ int oci_unit_check(struct hk_err *err)
 {
 	char program[PATH_MAX];
 
-	/*
-	 * On v1 systemd rewrites the device list by its own notion of it, and knows neither our rules nor how to exchange them in one step;
-	 * since 256 it does not run there at all.
-	 */
-	if (oci_cgroup_host_mode() != OCI_CGROUP_UNIFIED)
-		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP,
-		    "the systemd cgroup driver, which this form chooses, needs cgroup v2, and this host has v1 hierarchies");
 	if (access("/run/systemd/system", F_OK) < 0) /* sd_booted(3) */
 		return hk_fail_text(err, HK_UNSUPPORTED, EOPNOTSUPP,
 		    "the systemd cgroup driver, which this form chooses, needs a host that systemd runs");
@@ -68,6 +61,35 @@ static int run(
 	return oci_helper_run(e, &job, fn, arg, ret, err);
 }
 
+/* The root has no such file, and our own cgroup may not be there yet. */
+static bool has_bfq(const struct oci_cgroup *cg)
+{
+	hk_autofd fd = cg_open_leaf(cg_host_v2(cg->host), "/system.slice");
+
+	return fd >= 0 && faccessat(fd, "io.bfq.weight", F_OK, 0) == 0;
+}
+
+static bool is_v1(const struct oci_cgroup *cg)
+{
+	return cg->host->mode != OCI_CGROUP_UNIFIED;
+}
+
+/* What v1 has in two files, in the form of cpu.max. */
+static void settle_cpu_v1(struct cg_dir *d, struct oci_resources *r)
+{
+	char quota[CG_NUM_MAX], period[CG_NUM_MAX], text[2 * CG_NUM_MAX + 2];
+	bool has_both = cg_read(d, "cpu.cfs_quota_us", quota, sizeof(quota)) > 0 && cg_read(d, "cpu.cfs_period_us", period, sizeof(period)) > 0;
+
+	if (has_both)
+		(void)hk_fmt(text, sizeof(text), "%s %s", quota[0] == '-' ? "max" : quota, period);
+	cg_unit_settle_cpu(r, has_both ? text : NULL);
+}
+
+static int add_resources(struct cg_props *p, const struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err)
+{
+	return is_v1(cg) ? cg_props_resources_v1(p, r, err) : cg_props_resources(p, r, has_bfq(cg), err);
+}
+
 void oci_unit_settle(const struct oci_cgroup *cg, struct oci_resources *r)
 {
 	const struct cg_hier *cpu = cg_host_find(cg->host, CG_CPU), *memory = cg_host_find(cg->host, CG_MEMORY);
@@ -81,6 +103,8 @@ void oci_unit_settle(const struct oci_cgroup *cg, struct oci_resources *r)
 		if (r->cpu.idle.is_set && r->cpu.idle.v == 0 && !r->cpu.shares.is_set && cg_read_u64(&d, "cpu.idle", &v) == 0 && v != 0)
 			r->cpu.shares = (struct oci_opt_u64){ .is_set = true, .v = DEFAULT_SHARES };
 		cg_unit_settle_cpu(r, cg_read(&d, "cpu.max", text, sizeof(text)) > 0 ? text : NULL);
+	} else if (cpu) {
+		settle_cpu_v1(&d, r);
 	}
 	cg_dir_done(&d);
 	cg_dir_init(&d, memory, cg->path);
@@ -88,14 +112,6 @@ void oci_unit_settle(const struct oci_cgroup *cg, struct oci_resources *r)
 	    r->memory.swap.v > 0 && cg_read_u64(&d, "memory.max", &v) == 0 && v <= INT64_MAX)
 		r->memory.limit = (struct oci_opt_i64){ .is_set = true, .v = (int64_t)v };
 	cg_dir_done(&d);
-}
-
-/* The root has no such file, and our own cgroup may not be there yet. */
-static bool has_bfq(const struct oci_cgroup *cg)
-{
-	hk_autofd fd = cg_open_leaf(cg_host_v2(cg->host), "/system.slice");
-
-	return fd >= 0 && faccessat(fd, "io.bfq.weight", F_OK, 0) == 0;
 }
 
 int oci_unit_start(const struct oci_engine *e, const struct oci_cgroup *cg, const struct oci_unit_start *o, oci_helper_fn *fn, void *arg,
@@ -108,7 +124,9 @@ int oci_unit_start(const struct oci_engine *e, const struct oci_cgroup *cg, cons
 
 	cg_unit_settle_cpu(&settled, NULL);
 	if (r == 0)
-		r = cg_props_resources(&props, &settled, has_bfq(cg), err);
+		r = add_resources(&props, cg, &settled, err);
+	if (r == 0 && is_v1(cg))
+		r = cg_props_devices_v1(&props, &settled, err);
 	if (r == 0)
 		r = cg_props_annotations(&props, o->annotations, err);
 	return r < 0 ? r : run(e, &c, fn, arg, ret, err);
@@ -119,7 +137,7 @@ int oci_unit_update(const struct oci_engine *e, const struct oci_cgroup *cg, con
 {
 	hk_auto(cg_props_done) struct cg_props props = { 0 };
 	const struct call c = { .verb = "update", .unit = cg->unit.name, .props = &props, .timeout_ms = OCI_UNIT_TIMEOUT_MS };
-	int rc = cg_props_resources(&props, r, has_bfq(cg), err);
+	int rc = add_resources(&props, cg, r, err);
 
 	return rc < 0 ? rc : run(e, &c, fn, arg, ret, err);
 }

@@ -14,7 +14,7 @@ struct oci_kvs;
 
 enum { OCI_UNIT_TIMEOUT_MS = 30000 };
 
-/* Refuses, before anything exists: without cgroup v2 alone, without systemd, without husk-systemd. */
+/* Refuses, before anything exists: without systemd, without husk-systemd. */
 int oci_unit_check(struct hk_err *err);
 
 struct oci_unit_start {

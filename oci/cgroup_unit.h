@@ -36,11 +36,19 @@ struct cg_props {
 	size_t n;
 };
 void cg_props_done(struct cg_props *p);
+int cg_props_add(struct cg_props *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int cg_props_add_quota(struct cg_props *p, int64_t quota, uint64_t period);
 
 /* A scope holds `pid`; a slice holds nothing yet. */
 int cg_props_unit(struct cg_props *p, const struct cg_unit *u, const char *id, pid_t pid, struct hk_err *err);
 /* has_bfq: the kernel has io.bfq.weight, which gets the weight before io.weight does; a property must say what its file says. */
 int cg_props_resources(struct cg_props *p, const struct oci_resources *r, bool has_bfq, struct hk_err *err);
+/*
+ * The same on a host with v1 hierarchies, in the properties of their time, which systemd takes until 255. With devices: there systemd writes
+ * the whole device list whenever it writes at all, so it must have it.
+ */
+int cg_props_resources_v1(struct cg_props *p, const struct oci_resources *r, struct hk_err *err);
+int cg_props_devices_v1(struct cg_props *p, const struct oci_resources *r, struct hk_err *err);
 /* The annotations org.systemd.property.NAME, of the names that decide neither where the container is nor what it may use. */
 int cg_props_annotations(struct cg_props *p, const struct oci_kvs *annotations, struct hk_err *err);
 

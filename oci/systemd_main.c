@@ -165,6 +165,19 @@ static int append_numbers(sd_bus_message *m, char *value)
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
+/* Words two and two: DeviceAllow's. */
+static int append_pairs(sd_bus_message *m, char *value)
+{
+	int r = sd_bus_message_open_container(m, 'a', "(ss)");
+
+	for (char *save = NULL, *first = strtok_r(value, " ", &save); first && r >= 0; first = strtok_r(NULL, " ", &save)) {
+		const char *second = strtok_r(NULL, " ", &save);
+
+		r = second ? sd_bus_message_append(m, "(ss)", first, second) : -EINVAL;
+	}
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
 static int append_bytes(sd_bus_message *m, const char *hex)
 {
 	uint8_t bytes[BITS_MAX / 8];
@@ -202,6 +215,8 @@ static int append_value(sd_bus_message *m, const char *signature, char *value)
 		return append_strings(m, value);
 	if (strcmp(signature, "au") == 0)
 		return append_numbers(m, value);
+	if (strcmp(signature, "a(ss)") == 0)
+		return append_pairs(m, value);
 	if (strcmp(signature, "ay") == 0)
 		return append_bytes(m, value);
 	if (strcmp(signature, "b") == 0)

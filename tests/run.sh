@@ -5,7 +5,8 @@
 #   tests/run.sh             everything: lint, unit, root, attack, containerd, and unit + root again under ASan and UBSan
 #   tests/run.sh -L unit     only one ctest label (any further words go to ctest)
 #   tests/run.sh --vm ...    the same, and root and containerd again in a virtual machine: pure cgroup v2, systemd, Debian 13's
-#                            kernel, containerd and runc (--vm=bookworm: Debian 12's); "--vm -L vm" runs nothing but that
+#                            kernel, containerd and runc (--vm=bookworm: Debian 12's; --vm=bookworm-v1: with cgroup v1);
+#                            "--vm -L vm" runs nothing but that
 #   tests/run.sh --oci-validation [PROGRAM...]   runtime-tools' validation programs with runc and with husk, as a table
 #   tests/run.sh --matrix    the ctr and CRI tests against containerd 1.6, 1.7, 2.1 and 2.3 (tests/matrix.sh)
 set -euo pipefail
@@ -37,4 +38,7 @@ fi
 
 echo "== test"
 # Unit tests run side by side; those that look at the whole machine (root, containerd) are marked RUN_SERIAL.
-ctest --test-dir build/release -j "$jobs" --output-on-failure --no-tests=error "$@"
+failed=0
+ctest --test-dir build/release -j "$jobs" --output-on-failure --no-tests=error "$@" || failed=$?
+python3 tests/lib/skips.py build/release
+exit $failed

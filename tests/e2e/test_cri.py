@@ -12,6 +12,8 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import daemon  # pylint: disable=wrong-import-position
 
+IS_SYSTEMD = os.environ.get("HUSK_TEST_CGROUP") == "systemd"  # a parent that is a slice makes containerd ask for units
+PARENT = "huskcritest.slice" if IS_SYSTEMD else "husk-cri-test"
 CNI = {"cniVersion": "0.4.0", "name": "husk-test", "plugins": [
     {"type": "bridge", "bridge": "husk-test0", "isGateway": True, "ipMasq": False,
      "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.213.0.0/24"}]], "dataDir": None}}]}
@@ -35,13 +37,21 @@ def ns(pid, kind):
     return os.readlink(f"/proc/{pid}/ns/{kind}")
 
 
+def remove_parent():
+    """The pods' parent: the kubelet's to make and remove."""
+    if IS_SYSTEMD:
+        subprocess.run(["systemctl", "stop", PARENT], check=True)
+    else:
+        daemon.remove_cgroups(PARENT)
+
+
 class CriTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         from cri import Cri, pb  # pylint: disable=import-outside-toplevel
         cls.pb = pb
         cls.daemon = daemon.Daemon(cri=True)
-        cls.addClassCleanup(daemon.remove_cgroups, "husk-cri-test")  # the pods' parent: the kubelet's to make and remove
+        cls.addClassCleanup(remove_parent)
         cls.addClassCleanup(lambda: cls.daemon.__exit__(None, None, None))
         CNI["plugins"][0]["ipam"]["dataDir"] = f"{cls.daemon.dir}/ipam"
         with open(f"{cls.daemon.dir}/cni/10-test.conflist", "w", encoding="utf-8") as f:
@@ -58,7 +68,7 @@ class CriTest(unittest.TestCase):
         config = self.pb.PodSandboxConfig(
             metadata={"name": name, "uid": f"uid-{name}", "namespace": "test"}, hostname="" if network == "NODE" else name,
             log_directory=self.logs,
-            linux={"cgroup_parent": "/husk-cri-test", "security_context": {"namespace_options": options}, "sysctls": sysctls or {}})
+            linux={"cgroup_parent": f"/{PARENT}", "security_context": {"namespace_options": options}, "sysctls": sysctls or {}})
         sandbox = self.cri.RunPodSandbox(config=config, runtime_handler=handler).pod_sandbox_id
         self.addCleanup(self.cri.RemovePodSandbox, pod_sandbox_id=sandbox)
         self.addCleanup(self.cri.StopPodSandbox, pod_sandbox_id=sandbox)
@@ -167,7 +177,7 @@ class CriTest(unittest.TestCase):
         pod = self.pod("update", network="NODE")
         c = self.container(pod, "c", ["sleep", "1000"], resources={"memory_limit_in_bytes": 64 << 20})
         self.cri.UpdateContainerResources(container_id=c, linux={"memory_limit_in_bytes": 32 << 20})
-        path = f"husk-cri-test/{c}"
+        path = f"{PARENT}/cri-containerd-{c}.scope" if IS_SYSTEMD else f"{PARENT}/{c}"
         values = [read(p).strip() for p in (
             f"/sys/fs/cgroup/memory/{path}/memory.limit_in_bytes", f"/sys/fs/cgroup/{path}/memory.max") if os.path.exists(p)]
         self.assertEqual(values, [str(32 << 20)])

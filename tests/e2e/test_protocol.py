@@ -25,7 +25,7 @@ def cgroup_files(pod, cid, name):
     """The file in every hierarchy that has it."""
     found = []
     for top, _, files in os.walk("/sys/fs/cgroup"):
-        if top.endswith(f"{pod.cgroup}/{cid}") and name in files:
+        if top.endswith(pod.cgroup_of(cid)) and name in files:
             found.append(os.path.join(top, name))
     return found
 

@@ -40,8 +40,8 @@ class ResourcesTest(unittest.TestCase):
 
     def files(self, cid, name):
         """{path: text} of one cgroup file, in whichever hierarchy has it."""
-        where = self.pod.cgroup.lstrip("/")
-        paths = glob.glob(f"/sys/fs/cgroup/{where}/{cid}/{name}") + glob.glob(f"/sys/fs/cgroup/*/{where}/{cid}/{name}")
+        where = self.pod.cgroup_of(cid)
+        paths = glob.glob(f"/sys/fs/cgroup{where}/{name}") + glob.glob(f"/sys/fs/cgroup/*{where}/{name}")
         found = {}
         for path in {os.path.realpath(p) for p in paths}:
             found[path] = read(path)
@@ -183,7 +183,7 @@ cat cgroup.type; cat /proc/self/cgroup; cat app/pids.max; exec sleep 1000"""
         self.pod.call("Pause", id="c")
         self.pod.call("Resume", id="c")
         self.pod.finish("c")
-        self.assertFalse(os.path.exists(f"/sys/fs/cgroup{self.pod.cgroup}/c"))
+        self.assertFalse(os.path.exists(f"/sys/fs/cgroup{self.pod.cgroup_of('c')}"))
 
     @unittest.skipUnless(UNIFIED, "needs cgroup v2 alone")
     def test_a_manager_in_a_user_namespace(self):

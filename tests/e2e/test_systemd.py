@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The systemd cgroup driver against the systemd that runs this machine (the virtual machine's, usually): units, their properties and the
 files, before and after daemon-reload; what a create, a failed create, an update, a delete and a crash leave. Without containerd."""
+import glob
 import json
 import os
 import shutil
@@ -148,6 +149,64 @@ class SystemdTest(unittest.TestCase):
         finally:
             os.rename(HELPER + ".away", HELPER)
         self.assertNotIn("systemd", read(f"/proc/{self.pod.shim_pid}/maps"))
+        self.pod.finish("c")
+        self.is_gone()
+
+    def test_sessions_are_counted(self):
+        """Each connection to the bus, seen by its system call: one for a create, an update and a delete, none for anything else."""
+        trace = f"{COPY}/trace"
+        os.rename(HELPER, HELPER + ".true")
+        with open(HELPER, "w", encoding="ascii") as f:
+            f.write(f'#!/bin/sh\nexec strace -qq -f -o {trace}.$$ -e trace=connect {HELPER}.true "$@"\n')
+        os.chmod(HELPER, 0o755)
+
+        def connections(call, *args, **kwargs):
+            call(*args, **kwargs)
+            found = []
+            for path in glob.glob(f"{trace}.*"):
+                with open(path, encoding="ascii") as f:
+                    found += [line for line in f if "AF_UNIX" in line and "EINPROGRESS" not in line]
+                os.unlink(path)
+            return len(found)
+
+        def run_exec():
+            self.pod.exec("c", "e", ["true"])
+            self.pod.call("Start", id="c", exec_id="e")
+            self.pod.call("Wait", id="c", exec_id="e")
+            self.pod.call("Delete", id="c", exec_id="e")
+        try:
+            self.assertEqual(connections(self.pod.run, "c", ["sleep", "1000"], change=placed(self.where)), 1)
+            for method in ("State", "Stats", "Pids", "Pause", "Resume"):
+                self.assertEqual(connections(self.pod.call, method, id="c"), 0, method)
+            self.assertEqual(connections(run_exec), 0)
+            self.assertEqual(connections(self.update, pids={"limit": 5}), 1)
+            self.assertLessEqual(connections(self.pod.finish, "c"), 1)
+        finally:
+            os.rename(HELPER + ".true", HELPER)
+        self.is_gone()
+
+    def test_an_update_changes_only_what_it_names(self):
+        pid = self.pod.run("c", ["sh", "-c", "x=a; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22; do x=$x$x; done; echo grown; "
+                                             "exec 3<&0; while :; do sleep 1; done"], change=placed(
+            self.where, memory={"limit": 64 * MIB, "swap": 64 * MIB}, pids={"limit": 77}, cpu={"shares": 512, "quota": 50000, "period": 100000}))
+        self.pod.output["c"].wait_for(b"grown\n", 60)
+        files = {"memory.max": str(64 * MIB), "memory.swap.max": "0", "pids.max": "77", "cpu.weight": "59", "cpu.max": "50000 100000"}
+        properties = {"MemoryMax": str(64 * MIB), "MemorySwapMax": "0", "TasksMax": "77", "CPUWeight": "59", "CPUQuotaPerSecUSec": "500ms"}
+        for change, file, prop in (
+                ({"pids": {"limit": 50}}, {"pids.max": "50"}, {"TasksMax": "50"}),
+                ({"cpu": {"shares": 1024}}, {"cpu.weight": "100"}, {"CPUWeight": "100"}),
+                ({"cpu": {"quota": 20000}}, {"cpu.max": "20000 100000"}, {"CPUQuotaPerSecUSec": "200ms"}),
+                ({"memory": {"reservation": 8 * MIB}}, {"memory.low": str(8 * MIB)}, {"MemoryLow": str(8 * MIB)}),
+                ({"memory": {"limit": 96 * MIB, "swap": 96 * MIB}}, {"memory.max": str(96 * MIB)}, {"MemoryMax": str(96 * MIB)})):
+            self.update(**change)
+            files.update(file)
+            properties.update(prop)
+            self.compare(files, properties)
+        # A limit below what is in use would be the container's death: refused, with all the rest that came with it.
+        with self.assertRaisesRegex(ttrpc.Error, "memory"):
+            self.update(memory={"limit": MIB, "swap": MIB, "checkBeforeUpdate": True}, pids={"limit": 9}, cpu={"shares": 2})
+        self.compare(files, properties)
+        self.assertTrue(shim.is_alive(pid))
         self.pod.finish("c")
         self.is_gone()
 

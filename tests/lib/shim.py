@@ -25,6 +25,7 @@ SHIM = os.path.join(BIN, "containerd-shim-husk-v2")
 BUSYBOX = shutil.which("busybox") or "/bin/busybox"
 NAMESPACE = "husk-test"
 APPLETS = "sh cat echo sleep true false kill id stty ps env ls head seq printf trap test dd yes wc tr hostname readlink".split()
+DRIVER = os.environ.get("HUSK_TEST_CGROUP", "cgroupfs")  # or systemd: containers in scopes of a slice of their pod's own
 SKIP = 77
 PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
@@ -125,7 +126,8 @@ class Pod:
         self.name = name
         self.dir = tempfile.mkdtemp(prefix="husk-pod-")
         os.chmod(self.dir, 0o711)
-        self.cgroup = f"/husk-test-{os.path.basename(self.dir)}"
+        base = os.path.basename(self.dir)
+        self.cgroup = f"/husktest{base.replace('-', '')}.slice" if DRIVER == "systemd" else f"/husk-test-{base}"
         self.grpc = f"{self.dir}/c.sock"
         self.events = ttrpc.Events(f"{self.dir}/c.sock.ttrpc")
         self.env = {**os.environ, "TTRPC_ADDRESS": self.events.path, **(env or {})}
@@ -179,7 +181,7 @@ class Pod:
         path = f"{self.dir}/{cid}"
         os.makedirs(path, exist_ok=True)
         self.bundles[cid] = path
-        document = spec(self.rootfs, args, f"{self.cgroup}/{cid}")
+        document = spec(self.rootfs, args, f"{self.cgroup[1:]}:husk:{cid}" if DRIVER == "systemd" else f"{self.cgroup}/{cid}")
         document["annotations"] = {"io.kubernetes.cri.sandbox-id": self.name}
         if change:
             change(document)
@@ -188,6 +190,9 @@ class Pod:
         if not os.path.exists(f"{path}/log"):
             os.mkfifo(f"{path}/log", 0o600)
         return path
+
+    def cgroup_of(self, cid):
+        return f"{self.cgroup}/husk-{cid}.scope" if DRIVER == "systemd" else f"{self.cgroup}/{cid}"
 
     def request(self, cid, args, change=None, stdin=False, terminal=False, **more):
         """The fields of a Create; stdout and stderr are FIFOs whose readers are pod.output[cid] and pod.errors[cid]."""
@@ -261,6 +266,8 @@ class Pod:
             for reader in [*self.output.values(), *self.errors.values()]:
                 reader.release()
             self._kill_cgroups()
+            if DRIVER == "systemd":
+                subprocess.run(["systemctl", "stop", self.cgroup[1:]], capture_output=True, check=False)
             self._remove_cgroups()
             shutil.rmtree(self.dir, ignore_errors=True)
 

@@ -195,6 +195,42 @@ static void expect_resources(const char *json, bool has_bfq, const char *current
 	hk_arena_done(&arena);
 }
 
+/* Names and types as in org.freedesktop.systemd1(5) of 252, values as runc sends them on v1. */
+static void test_resources_v1(void **state)
+{
+	struct oci_dev_rule rules[] = {
+		{ .type = 'a', .major = -1, .minor = -1, .read = true, .write = true, .mknod = true },
+		{ .allow = true, .type = 'c', .major = 10, .minor = 229, .read = true, .write = true },
+		{ .allow = true, .type = 'b', .major = 8, .minor = -1, .read = true },
+		{ .allow = true, .type = 'a', .major = -1, .minor = -1, .mknod = true },
+	};
+	struct oci_resources r = { .memory.limit = { .is_set = true, .v = 1 << 20 }, .cpu.shares = { .is_set = true, .v = 1 },
+		.cpu.quota = { .is_set = true, .v = 33333 }, .block_io.weight = { .is_set = true, .v = 500 },
+		.pids_limit = { .is_set = true, .v = -1 }, .devices = rules, .n_devices = 4 };
+	struct cg_props p = { 0 };
+	struct hk_err err = { 0 };
+
+	(void)state;
+	cg_unit_settle_cpu(&r, "max 50000");
+	assert_int_equal(cg_props_resources_v1(&p, &r, &err), 0);
+	expect(&p, "MemoryLimit t 1048576; CPUShares t 2; CPUQuotaPeriodUSec@242 t 50000; CPUQuotaPerSecUSec t 670000; "
+		   "BlockIOWeight t 500; TasksMax t 18446744073709551615");
+	cg_props_done(&p);
+	assert_int_equal(cg_props_devices_v1(&p, &r, &err), 0);
+	assert_int_equal(p.n, 2);
+	assert_string_equal(p.v[0], "DevicePolicy s strict");
+	/* The spec's rules in order, then what every container has. */
+	assert_true(strncmp(p.v[1], "DeviceAllow a(ss) /dev/char/10:229 rw block-8 r char-* m block-* m ", 67) == 0);
+	assert_non_null(strstr(p.v[1], " /dev/char/1:3 rwm"));
+	assert_non_null(strstr(p.v[1], " char-136 rwm"));
+	cg_props_done(&p);
+	rules[0].allow = true;
+	r.n_devices = 1;
+	assert_int_equal(cg_props_devices_v1(&p, &r, &err), 0);
+	expect(&p, "DevicePolicy s auto");
+	cg_props_done(&p);
+}
+
 static void test_resources(void **state)
 {
 	(void)state;
@@ -348,6 +384,7 @@ int main(void)
 		cmocka_unit_test(test_unit_paths),
 		cmocka_unit_test(test_unit_properties),
 		cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_resources_v1),
 		cmocka_unit_test(test_quota),
 		cmocka_unit_test(test_quota_is_rounded_for_the_file),
 		cmocka_unit_test(test_unified),

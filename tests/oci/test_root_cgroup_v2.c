@@ -253,6 +253,50 @@ static void test_bpf(void **state)
 	assert_int_equal(cg_tree_remove(v2, "/husk-test-bpf"), 0);
 }
 
+/* A program that opens devices all the time sees no moment in which it may not, nor one in which it may do more. */
+static void test_bpf_replaced_in_use(void **state)
+{
+	enum { TURNS = 2000 };
+	const struct cg_hier *v2 = &only_v2.h[0];
+	struct oci_dev_rule random = { .allow = true, .type = 'c', .major = 1, .minor = 8, .read = true };
+	char path[PATH_MAX], procs[PATH_MAX];
+	hk_autofd fd = -1;
+	struct hk_err err = { 0 };
+	int status, ready[2];
+	size_t kept;
+	char byte;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(cg_tree_make(v2, "/husk-test-bpf", &kept), 0);
+	assert_int_equal(cg_abs(v2, "/husk-test-bpf", path), 0);
+	assert_true(hk_fmt(procs, sizeof(procs), "%s/cgroup.procs", path) > 0);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(cg_bpf_apply(fd, &random, 0, &err), 0);
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (hk_write_file_at(AT_FDCWD, procs, "0") < 0 || write(ready[1], "x", 1) != 1)
+			_exit(1);
+		while (getppid() != 1) { /* killed by then */
+			if (try_open("/dev/null") != 0)
+				_exit(2);
+			if (try_open("/dev/kmsg") != EPERM)
+				_exit(3);
+		}
+		_exit(4);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	for (int i = 0; i < TURNS; i++)
+		assert_int_equal(cg_bpf_apply(fd, &random, (size_t)(i % 2), &err), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	(void)close(ready[0]);
+	(void)close(ready[1]);
+	assert_int_equal(cg_tree_remove(v2, "/husk-test-bpf"), 0);
+}
+
 /* A unified host has its controllers on in the root; another finds its own setting again. */
 static int root_setting(void **state)
 {
@@ -279,6 +323,7 @@ int main(void)
 		cmocka_unit_test(test_enter_delegated),
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_bpf),
+		cmocka_unit_test(test_bpf_replaced_in_use),
 	};
 
 	if (geteuid() != 0) {

@@ -19,8 +19,11 @@ mkdir -p "$cache"
 work=$(mktemp -d "$cache/making-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 include=$(IFS=,; echo "${packages[*]}")
-if ! mmdebstrap --variant=minbase --include="$include" "$suite" "$work/root" "$mirror" >"$work/log" 2>&1; then
+# A mirror that does not answer shall fail the test that asked for the image, not hold it up.
+if ! timeout 1200 mmdebstrap --variant=minbase --include="$include" --aptopt='Acquire::Retries "3"' --aptopt='Acquire::http::Timeout "30"' \
+	--aptopt='Acquire::https::Timeout "30"' "$suite" "$work/root" "$mirror" >"$work/log" 2>&1; then
 	tail -n 20 "$work/log" >&2
+	echo "image.sh: $suite could not be installed from $mirror" >&2
 	exit 1
 fi
 etc=$work/root/etc
