@@ -80,6 +80,8 @@ int oci_cgroup_signal_all(struct oci_cgroup *cg, int sig, struct hk_err *err);
 bool oci_cgroup_is_empty(const struct oci_cgroup *cg);
 /* Every pid of the subtree, in this process' pid namespace, sorted, without doubles: heap array (caller frees). Gone: n = 0. */
 int oci_cgroup_pids(const struct oci_cgroup *cg, pid_t **ret, size_t *ret_n);
+/* Names up to three processes that no signal reaches, and where they are; false when there is none. */
+bool oci_cgroup_stuck(const struct oci_cgroup *cg, char *buf, size_t size);
 /* One try to remove the leaf and all below it, depth first; -EBUSY: ask again a little later. Missing is success. Parents that
  * husk made (in whatever process) go when they are empty; those that were there before, such as kubelet's, are not touched. */
 int oci_cgroup_remove(struct oci_cgroup *cg, struct hk_err *err);

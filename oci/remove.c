@@ -193,7 +193,11 @@ static void on_tick(void *owner)
 		return;
 	}
 	if (rc < 0) {
-		if (err.code == 0)
+		char stuck[160];
+
+		if (oci_cgroup_stuck(r->c->cgroup, stuck, sizeof(stuck)))
+			(void)hk_fail(&err, HK_INTERNAL, -rc, "remove cgroup %.48s: %s", oci_cgroup_path(r->c->cgroup), stuck);
+		else if (err.code == 0)
 			(void)hk_fail(&err, HK_INTERNAL, -rc, "remove cgroup %s", oci_cgroup_path(r->c->cgroup));
 		finish(r, &err);
 		return;

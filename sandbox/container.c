@@ -27,9 +27,12 @@ static void kill_the_rest(void *owner)
 {
 	struct sbx_container *c = owner;
 	struct oci_cgroup *cg = oci_container_cgroup(c->oci);
+	const bool is_empty = oci_cgroup_is_empty(cg);
 	struct hk_err err;
 
-	if (!execs_are_alive(c) && (oci_cgroup_is_empty(cg) || hk_now_ns() >= c->kill_until_ns))
+	if (is_empty && !execs_are_alive(c))
+		sbx_stdio_exited(c->init.io);
+	if (!execs_are_alive(c) && (is_empty || hk_now_ns() >= c->kill_until_ns))
 		return;
 	if (oci_cgroup_signal_all(cg, SIGKILL, &err) < 0)
 		log_debug("kill what is left of the container", LOG_STR("id", c->id), LOG_STR("err", err.text));
@@ -119,7 +122,8 @@ static void on_init_exit(void *owner, const struct hk_exit *x)
 
 	c->init.x = *x;
 	(void)proc_step(&c->init.state, PE_DIED, NULL);
-	sbx_stdio_exited(c->init.io);
+	if (oci_container_has_private_pidns(c->oci)) /* else kill_the_rest sees when it is alone */
+		sbx_stdio_exited(c->init.io);
 	container_settle(c);
 }
 

@@ -40,6 +40,7 @@ static void on_removed(void *arg, const struct hk_err *remove_err)
 		calls_answer(&c->init.deletes, NULL, &copy);
 		return;
 	}
+	sbx_stdio_exited(c->init.io); /* the engine has seen the last of it die */
 	sbx_stdio_drain(c->init.io, DRAIN_MS, on_drained, c);
 }
 

@@ -18,6 +18,7 @@ void process_init(struct sbx_process *proc, struct sbx_container *c)
 	hk_child_init(&proc->child);
 	hk_timer_init(&proc->linger, NULL, proc);
 	hk_timer_init(&proc->tree_timer, NULL, proc);
+	hk_timer_init(&proc->stuck, NULL, proc);
 }
 
 int process_set_paths(struct sbx_process *proc, const char *const paths[3], bool terminal)
@@ -41,6 +42,7 @@ void process_done(struct sbx_process *proc)
 	hk_child_done(&proc->child);
 	hk_timer_cancel(&proc->linger);
 	hk_timer_cancel(&proc->tree_timer);
+	hk_timer_cancel(&proc->stuck);
 	sbx_stdio_free(proc->io);
 	proc->io = NULL;
 	for (int i = 0; i < 3; i++)
@@ -65,6 +67,7 @@ void process_tell_exit(struct sbx_process *proc)
 	struct sbx_reply r;
 
 	(void)proc_step(&proc->state, PE_TELL, NULL);
+	hk_timer_cancel(&proc->stuck);
 	r = process_reply(proc);
 	calls_answer(&proc->waiters, &r, NULL);
 	pod_tell(proc->c, SBX_EV_EXIT, proc);

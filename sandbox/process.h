@@ -35,6 +35,8 @@ struct sbx_process { /* the init, embedded in its container, or an exec (heap) *
 	struct hk_exit x; /* once state is PROC_DEAD or later */
 	struct hk_list waiters; /* struct sbx_call */
 	struct hk_list deletes; /* struct sbx_call */
+	uint64_t killed_ns;     /* kill.c: the first SIGKILL; 0 = none yet */
+	struct hk_timer stuck;
 	/* an exec between Exec and Start */
 	char *spec_json;
 	size_t spec_json_len;

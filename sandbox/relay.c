@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -25,46 +26,55 @@ static int wait_for(struct relay *r, struct hk_source *which, int fd, uint32_t e
 	return which->fd >= 0 ? 0 : hk_source_add(r->loop, which, fd, events);
 }
 
-/* EAGAIN of splice(2) does not say which side it means: bytes in the source mean a full target. */
-static int wait_again(struct relay *r)
-{
-	int n = 0;
+enum { WAITS, CAN_MOVE, AT_END };
 
-	if (ioctl(r->from, FIONREAD, &n) == 0 && n > 0)
-		return wait_for(r, &r->out, r->to, EPOLLOUT);
-	return wait_for(r, &r->in, r->from, EPOLLIN);
+/* WAITS: for what is missing, bytes or room. */
+static int look(struct relay *r)
+{
+	struct pollfd p[2] = { { .fd = r->from, .events = POLLIN }, { .fd = r->to, .events = POLLOUT } };
+
+	if (poll(p, 2, 0) < 0)
+		return errno == EINTR ? CAN_MOVE : -errno;
+	if (!p[0].revents)
+		return wait_for(r, &r->in, r->from, EPOLLIN);
+	if (!(p[0].revents & POLLIN))
+		return AT_END;
+	return p[1].revents ? CAN_MOVE : wait_for(r, &r->out, r->to, EPOLLOUT);
 }
 
 void relay_pump(struct relay *r)
 {
-	int code;
+	int code = CAN_MOVE;
 
 	if (r->is_done || r->from < 0)
 		return;
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < ROUNDS && code == CAN_MOVE; i++) {
 		const int want = r->is_last && r->left < CHUNK ? r->left : CHUNK;
-		ssize_t n = want == 0 ? 0 : splice(r->from, NULL, r->to, NULL, (size_t)want, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		ssize_t n;
 
+		code = want > 0 ? look(r) : AT_END;
+		if (code != CAN_MOVE)
+			break;
+		n = splice(r->from, NULL, r->to, NULL, (size_t)want, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 		if (n > 0)
 			r->left -= r->is_last ? (int)n : 0;
-		if (n > 0 || (n < 0 && errno == EINTR))
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			break;
-		finish(r, n == 0 ? 0 : -errno);
-		return;
+		else if (n == 0 || (errno != EINTR && errno != EAGAIN))
+			code = n == 0 ? AT_END : -errno;
 	}
-	code = wait_again(r);
-	if (code < 0)
-		finish(r, code);
+	if (code == CAN_MOVE) /* the others' turn; then there is more at once */
+		code = wait_for(r, &r->in, r->from, EPOLLIN);
+	if (code == AT_END || code < 0)
+		finish(r, code == AT_END ? 0 : code);
 }
 
 void relay_end_here(struct relay *r)
 {
+	struct pollfd p = { .fd = r->from, .events = POLLIN };
+
 	if (r->is_done || r->from < 0 || r->is_last)
 		return;
 	r->is_last = true;
-	if (ioctl(r->from, FIONREAD, &r->left) < 0)
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLIN) || ioctl(r->from, FIONREAD, &r->left) < 0)
 		r->left = 0;
 	relay_pump(r);
 }

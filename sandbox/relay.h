@@ -2,6 +2,9 @@
 /*
  * sandbox/relay.h — moves bytes from one pipe or FIFO into another with splice(2): nothing is copied, nothing is kept here, nothing is
  * dropped. A full target stops the reading of the source until there is room. The fds are borrowed and non-blocking.
+ *
+ * A call on a pipe waits for the pipe's lock, O_NONBLOCK or not, and a process that splices a file into it holds that for as long as the file
+ * system takes. poll(2) does not wait: so it is asked first, and nothing is tried that it does not promise.
  */
 #pragma once
 #include <stdbool.h>

@@ -279,48 +279,6 @@ uint32_t sbx_init_pid(struct sbx_pod *p, const char *id)
 	return c ? c->init.pid : 0;
 }
 
-static int signal_failed(int r, int sig, struct hk_err *err)
-{
-	if (r == -ESRCH)
-		return hk_fail_text(err, HK_NOT_FOUND, ESRCH, "process already finished");
-	if (r == -EINVAL)
-		return hk_fail_text(err, HK_INVALID, EINVAL, "%d is not a signal", sig);
-	return hk_fail(err, HK_INTERNAL, -r, "send signal %d", sig);
-}
-
-static bool is_freezing(enum ct_state s)
-{
-	return s == CT_PAUSING || s == CT_PAUSED || s == CT_RESUMING;
-}
-
-int sbx_kill(struct sbx_pod *p, const char *id, const char *exec_id, int sig, bool all, struct hk_err *err)
-{
-	struct sbx_process *proc = pod_find_process(p, id, exec_id, err);
-	struct sbx_container *c;
-	int r;
-
-	if (!proc)
-		return -ENOENT;
-	c = proc->c;
-	if (proc->exec_id && (proc->state == PROC_NEW || proc->state == PROC_STARTING))
-		return hk_fail_text(err, HK_BAD_STATE, ESRCH, "process not created");
-	if (sig < 0 || sig > SIGRTMAX)
-		return signal_failed(-EINVAL, sig, err);
-	if (proc->state >= PROC_DEAD)
-		return signal_failed(-ESRCH, sig, err);
-	if (!proc->exec_id && c->restore) { /* nobody is there yet to take it */
-		if (c->state != CT_CREATED || (sig != SIGKILL && sig != SIGTERM))
-			return hk_fail_text(err, HK_BAD_STATE, ESRCH, "process not created");
-		restore_give_up(c, sig);
-		return 0;
-	}
-	/* A frozen process dies only when its cgroup is killed or thawed. */
-	if (!proc->exec_id && (all || (sig == SIGKILL && is_freezing(c->state))))
-		return oci_cgroup_signal_all(oci_container_cgroup(c->oci), sig, err);
-	r = hk_child_kill(&proc->child, sig);
-	return r < 0 ? signal_failed(r, sig, err) : 0;
-}
-
 static const char *exec_of_pid(const struct sbx_container *c, pid_t pid)
 {
 	hk_list_for(n, &c->execs) {

@@ -80,17 +80,23 @@ void sbx_stdio_drain(struct sbx_stdio *s, uint32_t timeout_ms, sbx_stdio_drained
 
 /* ---- FIFO ends that nobody writes to any more ---- */
 
+/* FIONREAD would wait for the pipe's lock (sandbox/relay.h). */
+static bool has_bytes(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
+}
+
 static void on_linger(void *owner)
 {
 	struct sbx_stdio *s = owner;
 	bool is_left = false;
 
 	for (int i = 1; i < 3; i++) {
-		int n = 0;
-
 		if (s->holder[i] < 0 || (s->copy[i] && !s->copy[i]->relay.is_done))
 			continue;
-		if (ioctl(s->holder[i], FIONREAD, &n) < 0 || n == 0)
+		if (!has_bytes(s->holder[i]))
 			s->holder[i] = hk_close(s->holder[i]);
 		else
 			is_left = true;
@@ -128,9 +134,8 @@ static int reopen(int fd, int flags)
 static void release_holder(int *holder)
 {
 	struct pollfd p = { .events = POLLOUT };
-	int n = 0;
 
-	if (ioctl(*holder, FIONREAD, &n) < 0 || n == 0) {
+	if (!has_bytes(*holder)) {
 		*holder = hk_close(*holder);
 		return;
 	}
@@ -142,21 +147,31 @@ static void release_holder(int *holder)
 	(void)hk_close(p.fd);
 }
 
+/*
+ * Closing a pipe waits for its lock as well, and who is left at the other end may hold it: then the last close is a child's.
+ */
+static void close_pipe(int *fd)
+{
+	struct pollfd p = { .fd = *fd };
+
+	if (*fd >= 0 && (poll(&p, 1, 0) != 1 || !(p.revents & (POLLHUP | POLLERR))))
+		*fd = hk_close_apart(*fd);
+	*fd = hk_close(*fd);
+}
+
 static void on_copy_end(void *owner, int r)
 {
 	struct stdio_copy *c = owner;
 	struct sbx_stdio *s = c->s;
 
 	(void)r; /* a target that is gone, as an end: the FIFO's reader stays until Delete, so that the client does not get SIGPIPE */
-	c->pipe = hk_close(c->pipe);
-	if (c->stream == 0) {
-		check_drained(s);
-		return;
+	if (c->stream > 0) {
+		release_holder(&s->holder[c->stream]);
+		s->linger_ms = LINGER_MIN_MS;
+		if (s->holder[c->stream] >= 0)
+			hk_timer_set(s->loop, &s->linger, s->linger_ms);
 	}
-	release_holder(&s->holder[c->stream]);
-	s->linger_ms = LINGER_MIN_MS;
-	if (s->holder[c->stream] >= 0)
-		hk_timer_set(s->loop, &s->linger, s->linger_ms);
+	close_pipe(&c->pipe);
 	check_drained(s);
 }
 
@@ -188,7 +203,7 @@ static void free_copy(struct stdio_copy *c)
 	if (!c)
 		return;
 	relay_stop(&c->relay);
-	(void)hk_close(c->pipe);
+	close_pipe(&c->pipe);
 	free(c);
 }
 
@@ -410,12 +425,15 @@ void sbx_stdio_free(struct sbx_stdio *s)
 		free(s->console);
 	}
 	for (int i = 0; i < 3; i++) {
-		free_copy(s->copy[i]);
+		if (s->copy[i])
+			relay_stop(&s->copy[i]->relay);
 		(void)hk_close(s->child[i]);
 		(void)hk_close(s->holder[i]);
 	}
-	logger_kill(s->logger);
 	(void)hk_close(s->keeper);
 	(void)hk_close(s->stdin_reader);
+	for (int i = 0; i < 3; i++) /* after the FIFOs' ends: a child that closes one of these has copies of all for a moment */
+		free_copy(s->copy[i]);
+	logger_kill(s->logger);
 	free(s);
 }

@@ -42,7 +42,10 @@ const int *sbx_stdio_fds(const struct sbx_stdio *s);
  * *take_console (-1 = none). When even that fails, the client gets EOF at once and the process goes on.
  */
 void sbx_stdio_launched(struct sbx_stdio *s, int *take_console, uid_t uid, gid_t gid);
-/* The process is dead: what is readable goes out now; the FIFOs' ends follow as soon as that loses nothing. */
+/*
+ * The process is dead: what is readable goes out now; the FIFOs' ends follow as soon as that loses nothing. For an init: and nobody else of its
+ * container lives, since closing a FIFO waits for whoever splices into it. Again: nothing.
+ */
 void sbx_stdio_exited(struct sbx_stdio *s);
 /* After sbx_stdio_exited: whoever still holds the output is cut off. What was written until now goes its way; the client's EOF follows. */
 void sbx_stdio_hang_up(struct sbx_stdio *s);

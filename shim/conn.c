@@ -18,8 +18,10 @@
 #include "proto/frame.h"
 
 enum {
-	READ_BYTES = 8 << 10,    /* one recv; on the stack, so an idle connection has no buffer */
-	READS_PER_TURN = 16,     /* then the other sources get their turn */
+	/* One recv: a few requests, on the stack, so an idle connection has no buffer; a Start costs milliseconds. */
+	READ_BYTES = 512,
+	READS_PER_TURN = 256,    /* then the other sources get their turn, ... */
+	TURN_NS = 2000000,       /* ... or after this */
 	QUEUE_PAUSE = 256 << 10, /* no more requests from a peer that leaves this much unread */
 	QUEUE_MAX = 16 << 20,    /* late answers of calls already taken: beyond it the peer is given up */
 	ACCEPT_RETRY_MS = 200,
@@ -160,6 +162,7 @@ static void input(struct conn *c, const struct ttrpc_frame *f)
 /* False when the connection is at its end. */
 static bool read_some(struct conn *c)
 {
+	const uint64_t until_ns = hk_now_ns() + TURN_NS;
 	uint8_t bytes[READ_BYTES];
 
 	for (int i = 0; i < READS_PER_TURN; i++) {
@@ -180,7 +183,7 @@ static bool read_some(struct conn *c)
 			input(c, &frame);
 		if (c->is_dead)
 			return false;
-		if ((size_t)n < sizeof(bytes) || c->out_bytes >= QUEUE_PAUSE)
+		if ((size_t)n < sizeof(bytes) || c->out_bytes >= QUEUE_PAUSE || hk_now_ns() >= until_ns)
 			return true;
 	}
 	return true;

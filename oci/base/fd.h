@@ -38,6 +38,11 @@ ssize_t hk_recv_fds(int sock, void *buf, size_t len, int *ret_fds, size_t max_fd
  */
 int hk_socket_look(const char *path, int *ret_fd);
 
+/*
+ * hk_close for a pipe whose last close might wait for whoever is at its other end: a short-lived child does that one, which the reaper reaps.
+ * Without a child to be had it is ours. Returns -1.
+ */
+int hk_close_apart(int fd);
 /* Marks every fd from `first` up CLOEXEC (close_range, or a walk of /proc/self/fd where the kernel lacks it). */
 int hk_cloexec_from(int first);
 int hk_set_nonblock(int fd, bool on);

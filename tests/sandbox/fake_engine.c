@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -332,6 +333,12 @@ int oci_cgroup_sub_end(const struct oci_cgroup *cg, const char *name)
 {
 	(void)cg, (void)name;
 	return 0;
+}
+
+bool oci_cgroup_stuck(const struct oci_cgroup *cg, char *buf, size_t size)
+{
+	(void)cg;
+	return fake.stuck && snprintf(buf, size, "%s", fake.stuck) > 0;
 }
 
 int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_events)

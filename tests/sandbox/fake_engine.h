@@ -24,6 +24,7 @@ struct fake {
 	bool has_private_pidns;
 	const char *create_error, *start_error, *exec_error; /* NULL = works */
 	const char *exec_linger; /* the annotation */
+	const char *stuck;       /* what oci_cgroup_stuck says; NULL = nothing is */
 	int n_signal_all; /* counts the calls */
 	int n_alive;      /* containers not freed */
 	/* An update that systemd is told of: its callback is kept for the test to call. */
