@@ -53,6 +53,20 @@ int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_er
 	return 0;
 }
 
+/* A shim that still had events to tell may have been followed by another of its group. */
+static bool is_dir_ours(const struct sbx_pod *p)
+{
+	hk_autofd fd = p->dir ? open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	struct store_shim shim;
+	bool is_ours;
+
+	if (fd < 0 || store_read_shim(fd, &shim) < 0)
+		return false;
+	is_ours = shim.pid == getpid();
+	store_shim_done(&shim);
+	return is_ours;
+}
+
 void sbx_pod_free(struct sbx_pod *p)
 {
 	struct hk_err err;
@@ -61,7 +75,7 @@ void sbx_pod_free(struct sbx_pod *p)
 		return;
 	(void)hk_fail_text(&err, HK_UNAVAILABLE, ESHUTDOWN, "the shim is going away");
 	/* With containers left, `delete` will need the state files. */
-	if (hk_list_is_empty(&p->containers) && !p->sandbox && p->dir)
+	if (hk_list_is_empty(&p->containers) && !p->sandbox && is_dir_ours(p))
 		store_remove_dir(p->dir);
 	sandbox_abandon(p, &err);
 	hk_list_for_safe(n, next, &p->containers) {

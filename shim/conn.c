@@ -253,6 +253,7 @@ int shim_listener_adopt(struct shim_listener *l, int *take_fd)
 	c->fd = hk_take_fd(&fd);
 	ttrpc_session_init(&c->session, l->server, on_frame_out, c);
 	hk_list_append(&l->conns, &c->node);
+	l->n_heard++;
 	c->is_surplus = l->n_conns >= SHIM_CONN_MAX;
 	if (!c->is_surplus)
 		l->n_conns++;

@@ -10,6 +10,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "oci/base/list.h"
@@ -27,6 +28,7 @@ struct shim_listener {
 	int fd; /* owned; -1 once stopped */
 	unsigned int n_conns, n_surplus; /* served; refused but not closed yet */
 	struct hk_timer surplus;
+	uint64_t n_heard; /* connections and what came by them: grows as long as somebody talks to us */
 };
 
 /* Takes *take_fd, a listening stream socket, also on failure; makes it non-blocking. `server` outlives the listener. */

@@ -118,6 +118,7 @@ static void on_result(void *arg, const struct ttrpc_response *res)
 	if (res->code == TTRPC_INVALID_ARGUMENT)
 		log_error("event refused by containerd", LOG_STR("topic", head(e)->topic->name),
 		    LOG_STR("err", res->message));
+	e->has_taken = true;
 	e->is_in_flight = false;
 	e->backoff_ms = BACKOFF_MIN_MS;
 	hk_timer_cancel(&e->timer);
@@ -379,6 +380,11 @@ void shim_events_publish(struct shim_events *e, enum shim_topic topic, const Pro
 	if (!ev->topic->is_kept && ++e->n_droppable > SHIM_EVENTS_DROPPABLE_MAX)
 		drop_oldest(e);
 	pump(e);
+}
+
+bool shim_events_has_taken(const struct shim_events *e)
+{
+	return e->has_taken;
 }
 
 bool shim_events_is_idle(const struct shim_events *e)

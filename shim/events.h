@@ -42,7 +42,7 @@ struct shim_events {
 	struct hk_loop *loop;
 	char *ns;                /* owned */
 	struct sockaddr_un addr; /* empty path = none known */
-	bool has_warned;
+	bool has_warned, has_taken;
 	/* queue */
 	struct hk_list queue;
 	size_t n_queued;
@@ -69,6 +69,8 @@ int shim_events_init(struct shim_events *e, struct hk_loop *loop, const char *ad
 /* Queues the event with the present time. The message is encoded here and not kept. */
 void shim_events_publish(struct shim_events *e, enum shim_topic topic, const ProtobufCMessage *event);
 bool shim_events_is_idle(const struct shim_events *e);
+/* Containerd has taken one, so it exists, though it may be away just now. */
+bool shim_events_has_taken(const struct shim_events *e);
 /* The topic of the event that is next, "" when none is. */
 const char *shim_events_head(const struct shim_events *e);
 /* Calls fn once from the loop: when the queue is empty, or after timeout_ms. For the shutdown. One at a time. */

@@ -25,7 +25,8 @@
 enum {
 	LOOK_MS = 1000,       /* while there is no container */
 	LOOKS_FORGOTTEN = 3,  /* no bundle, nobody connected */
-	LOOKS_IDLE = 180,     /* neither of these, but nobody has come */
+	LOOKS_IDLE = 60,      /* a bundle, nobody connected */
+	LOOKS_SILENT = 180,   /* somebody is, and says nothing */
 	EVENTS_FLUSH_MS = 5000,
 	ANSWERS_FLUSH_MS = 10,
 	ANSWERS_FLUSH_TRIES = 100
@@ -68,10 +69,29 @@ static void on_flush(void *owner)
 	hk_timer_set(l->loop, &l->flush, ANSWERS_FLUSH_MS);
 }
 
+static bool has_parent(const char *path)
+{
+	char dir[PATH_MAX];
+	char *slash;
+
+	if (hk_fmt(dir, sizeof(dir), "%s", path) < 0)
+		return true;
+	slash = strrchr(dir, '/');
+	if (!slash || slash == dir)
+		return true;
+	*slash = '\0';
+	return access(dir, F_OK) == 0;
+}
+
 static void on_events_flushed(void *arg, bool is_complete)
 {
 	struct shim_life *l = arg;
 
+	/* A daemon that has taken some and is away now comes back for the rest, unless its whole state is gone. */
+	if (!is_complete && !l->is_stopped && shim_events_has_taken(l->events) && has_parent(l->bundle)) {
+		shim_events_flush(l->events, EVENTS_FLUSH_MS, on_events_flushed, l);
+		return;
+	}
 	if (!is_complete)
 		log_warn("ending with events that containerd has not taken");
 	hk_timer_set(l->loop, &l->flush, 0);
@@ -107,20 +127,6 @@ static void on_check(void *owner)
 		end(l, "shutdown");
 }
 
-static bool has_parent(const char *path)
-{
-	char dir[PATH_MAX];
-	char *slash;
-
-	if (hk_fmt(dir, sizeof(dir), "%s", path) < 0)
-		return true;
-	slash = strrchr(dir, '/');
-	if (!slash || slash == dir)
-		return true;
-	*slash = '\0';
-	return access(dir, F_OK) == 0;
-}
-
 static void on_sandbox_gone(void *arg, const struct sbx_reply *reply, const struct hk_err *err)
 {
 	(void)reply;
@@ -142,19 +148,24 @@ static void on_idle(void *owner)
 	bool has_bundle = !l->bundle[0] || access(l->bundle, F_OK) == 0;
 	/* Events wait for a daemon that is away, but not for one whose whole state is gone. */
 	bool has_told = shim_events_is_idle(l->events) || !has_parent(l->bundle);
+	bool is_idle;
 
 	look_later(l);
 	if (!has_no_container(l))
 		return;
+	if (l->n_heard != l->listener->n_heard) /* also a `start` that found us: a Create may follow */
+		l->n_idle = 0;
+	l->n_heard = l->listener->n_heard;
 	l->n_idle++;
 	l->n_forgotten = !has_bundle && has_told && l->listener->n_conns == 0 ? l->n_forgotten + 1 : 0;
 	if (sbx_has_sandbox(l->pod)) {
 		look_at_sandbox(l);
 		return;
 	}
-	if (l->n_forgotten >= LOOKS_FORGOTTEN || (l->n_idle >= LOOKS_IDLE && !has_bundle))
+	is_idle = l->n_idle >= (l->listener->n_conns == 0 ? LOOKS_IDLE : LOOKS_SILENT);
+	if (l->n_forgotten >= LOOKS_FORGOTTEN || (is_idle && !has_bundle))
 		end(l, "no container and no bundle");
-	else if (l->n_idle >= LOOKS_IDLE && has_told)
+	else if (is_idle && has_told)
 		end(l, "no container for a long time");
 }
 
@@ -210,6 +221,7 @@ void shim_life_deleted(struct shim_life *l)
 
 void shim_life_stop(struct shim_life *l)
 {
+	l->is_stopped = true;
 	end(l, "signal");
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * shim/life.h — when the server ends: at Shutdown once no container is left, at SIGTERM, or when containerd has forgotten it. It ends
- * in order: no new connection, events out (at most 5 s), answers written, socket gone.
+ * in order: no new connection, events out (at most 5 s if containerd has never taken one, or after a signal), answers written, socket gone.
  */
 #pragma once
 #include <stdbool.h>
@@ -28,6 +28,8 @@ struct shim_life {
 	unsigned int n_creating;
 	bool shutdown_wanted; /* asked while containers were left */
 	bool is_ending;
+	bool is_stopped; /* by a signal: whatever waits then has a few seconds */
+	uint64_t n_heard; /* the listener's, at the last look */
 	unsigned int n_idle, n_forgotten; /* looks in a row that found no container; no bundle and no client either */
 	unsigned int n_flush;
 	struct hk_timer idle;

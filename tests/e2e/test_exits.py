@@ -336,7 +336,7 @@ class DaemonAway(ExitsTest):
         distinct = [e for i, e in enumerate(exits) if i == 0 or exits[i - 1] != e]
         self.assertEqual(distinct, [f"e{i}" for i in range(300)])
 
-    def disabled_shutdown_waits_for_the_daemon(self):
+    def test_shutdown_waits_for_the_daemon(self):
         """The last exit is told even if the daemon was away when the shim was asked to go."""
         pod = self.pod
         pod.run("c", ["sleep", "1000"])

@@ -255,6 +255,35 @@ static void nobody_comes(void **state)
 	assert_false(has_socket(f));
 }
 
+/* Without a connection it takes a third of the time; whoever comes by, a `start` perhaps, begins it anew. */
+static void nobody_is_there(void **state)
+{
+	struct fixture *f = *state;
+
+	f->pod.count = 0;
+	shim_life_deleted(&f->life);
+	assert_false(ends(f, 200));
+	f->listener.n_heard++;
+	assert_false(ends(f, 250));
+	assert_true(ends(f, 5000));
+}
+
+/* A client that asks now and then is somebody who talks to us. */
+static void somebody_talks(void **state)
+{
+	struct fixture *f = *state;
+
+	f->listener.n_conns = 1;
+	f->pod.count = 0;
+	shim_life_deleted(&f->life);
+	for (int i = 0; i < 6; i++) {
+		assert_false(ends(f, 300));
+		f->listener.n_heard++;
+	}
+	assert_true(ends(f, 5000));
+	f->listener.n_conns = 0;
+}
+
 /* A pod may wait for its first container for ever, as long as its bundle is there or somebody is connected. */
 static void sandbox_is_no_container(void **state)
 {
@@ -304,6 +333,8 @@ int main(void)
 		ROW(vanished_bundle),
 		ROW(vanished_bundle_with_a_client),
 		ROW(nobody_comes),
+		ROW(nobody_is_there),
+		ROW(somebody_talks),
 		ROW(sandbox_is_no_container),
 		ROW(foreign_socket_stays),
 	};
