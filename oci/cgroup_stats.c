@@ -319,6 +319,7 @@ void oci_stats_done(struct oci_stats *s)
 	free(s->rdma_current.v);
 	free(s->rdma_limit.v);
 	free(s->hugetlb);
+	free(s->net);
 	if (s->is_v1) {
 		free(s->v1.cpu.per_cpu);
 		for (size_t i = 0; i < OCI_N_BLKIO; i++)

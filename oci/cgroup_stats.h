@@ -65,6 +65,10 @@ struct oci_blkio_list {
 	struct oci_blkio_entry *v; /* owned */
 	size_t n;
 };
+struct oci_net_stat {
+	char name[16];
+	uint64_t rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped;
+};
 struct oci_memory_entry {
 	uint64_t limit, usage, max, failcnt;
 };
@@ -126,6 +130,8 @@ struct oci_stats {
 	struct oci_rdma_stats rdma_current, rdma_limit;
 	struct oci_hugetlb_stat *hugetlb; /* owned */
 	size_t n_hugetlb;
+	struct oci_net_stat *net; /* owned; by oci_container_net_stats */
+	size_t n_net;
 	union {
 		struct oci_stats_v2 v2;
 		struct oci_stats_v1 v1;
@@ -133,3 +139,12 @@ struct oci_stats {
 };
 
 void oci_stats_done(struct oci_stats *s);
+
+struct oci_container;
+/*
+ * Adds the interfaces of the container's network namespace, if that is not the host's, to what oci_cgroup_stats has filled. -errno: its init
+ * is gone.
+ */
+int oci_container_net_stats(const struct oci_container *c, struct oci_stats *s);
+/* The text of a net/dev file, cut up in place; into s->net. */
+int oci_net_stats_parse(char *text, struct oci_stats *s);

@@ -18,7 +18,7 @@
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
 #include "oci/cgroup_systemd.h"
-#include "oci/checkpoint.h"
+#include "oci/criu.h"
 #include "oci/creds.h"
 #include "oci/env.h"
 #include "oci/launch.h"

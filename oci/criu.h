@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "oci/base/arena.h"
+#include "oci/oci.h"
 
 struct hk_err;
 struct oci_cgroup;
@@ -51,3 +52,22 @@ int oci_criu_collect(pid_t init, const struct oci_spec *spec, struct hk_arena *a
 /* Beside CRIU's own images. */
 int oci_criu_image_write(const char *dir, const struct oci_criu_image *m, struct hk_err *err);
 int oci_criu_image_read(const char *dir, struct hk_arena *a, struct oci_criu_image *ret, struct hk_err *err);
+
+/* ---- a dump or a restore under way ---- */
+struct oci_dump;
+struct oci_job;
+struct oci_restore;
+
+/* checkpoint.c: ends it without callback; CRIU is killed and lets go of what it held. Accepts NULL. */
+void oci_dump_abort(struct oci_dump *d);
+
+/* restore.c: the second half of oci_create for a container that will be restored. Takes *take_job. fn gets pid 0. */
+struct oci_restoring {
+	const char *checkpoint; /* borrowed until the callback */
+	struct oci_job **take_job;
+	oci_launch_fn *fn;
+	void *arg;
+};
+int oci_restore_prepare(struct oci_container *c, const struct oci_restoring *o, struct hk_err *err);
+/* Ends preparation or restore without callback. Accepts NULL. */
+void oci_restore_abort(struct oci_restore *r);

@@ -19,7 +19,6 @@
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
 #include "oci/cgroup_systemd.h"
-#include "oci/checkpoint.h"
 #include "oci/criu.h"
 #include "oci/launch.h"
 #include "oci/mount_fs.h"

@@ -83,6 +83,7 @@ void container_free(struct sbx_container *c)
 	fail_if_any(&c->update_done, &err);
 	checkpoint_abandon(c, &err);
 	restore_forget(c);
+	stats_drop(c);
 	hk_list_for_safe(n, next, &c->execs)
 		exec_free(hk_container_of(n, struct sbx_process, node));
 	hk_timer_cancel(&c->kill_timer);
@@ -120,6 +121,7 @@ static void on_init_exit(void *owner, const struct hk_exit *x)
 {
 	struct sbx_container *c = owner;
 
+	stats_keep(c);
 	c->init.x = *x;
 	(void)proc_step(&c->init.state, PE_DIED, NULL);
 	if (oci_container_has_private_pidns(c->oci)) /* else kill_the_rest sees when it is alone */

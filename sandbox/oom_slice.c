@@ -67,6 +67,7 @@ static void settle_lost(struct oom_slice *s, bool is_killed)
 		if (c->oom_slice != s || !c->is_oom_lost || !c->is_oom_watched)
 			continue;
 		c->is_oom_watched = false;
+		c->oom_kills += is_killed; /* for Task.Stats */
 		if (is_killed)
 			pod_tell(c, SBX_EV_OOM, &c->init);
 	}

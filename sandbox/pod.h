@@ -42,6 +42,7 @@ struct sbx_container {
 	struct sbx_creating *creating; /* container_create.c; only while state is CT_CREATING */
 	struct sbx_done start;
 	struct sbx_done update_done; /* sandbox.c: systemd is being told */
+	struct oci_stats *stats; /* stats.c: owned; the last ones, where they would be lost with the cgroup */
 	/* freeze.c */
 	struct hk_timer freeze_timer;
 	struct sbx_done freeze_done;
@@ -94,6 +95,11 @@ void create_abandon(struct sbx_container *c, const struct hk_err *err);
 void container_delete(struct sbx_container *c, struct sbx_done done);
 /* The container has just stopped, or its creation is over: goes on with a Delete that waits for that. */
 void container_delete_next(struct sbx_container *c);
+
+/* ---- stats.c ---- */
+/* The init has just ended. */
+void stats_keep(struct sbx_container *c);
+void stats_drop(struct sbx_container *c);
 
 /* ---- freeze.c ---- */
 void freeze_init(struct sbx_container *c);

@@ -404,13 +404,6 @@ void sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len,
 		c->update_done = done;
 }
 
-struct oci_cgroup *sbx_cgroup(struct sbx_pod *p, const char *id, struct hk_err *err)
-{
-	struct sbx_container *c = pod_find(p, id, err);
-
-	return c ? oci_container_cgroup(c->oci) : NULL;
-}
-
 void sbx_trace(struct sbx_pod *p, const char *id, const char *traceparent)
 {
 	struct sbx_container *c = pod_find_any(p, id);

@@ -133,8 +133,8 @@ uint32_t sbx_init_pid(struct sbx_pod *p, const char *id);
 void sbx_checkpoint(struct sbx_pod *p, const char *id, const struct sbx_checkpoint *r, struct sbx_done done);
 /* LinuxResources JSON, borrowed for the call; len 0 is HK_INVALID. */
 void sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, struct sbx_done done);
-/* The cgroup whose oci_cgroup_stats answers Task.Stats; NULL + err when unknown or gone. */
-struct oci_cgroup *sbx_cgroup(struct sbx_pod *p, const char *id, struct hk_err *err);
+/* *ret is *buf, which the caller ends with oci_stats_done in any case, or the pod's; use at once. HK_NOT_FOUND: unknown, or its cgroup is gone. */
+int sbx_stats(struct sbx_pod *p, const char *id, struct oci_stats *buf, const struct oci_stats **ret, struct hk_err *err);
 
 /*
  * For the `delete` command, in a process of its own, blocking, idempotent and silent. Reads the state files of <state_dir>/<ns>: if the shim that

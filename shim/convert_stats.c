@@ -72,6 +72,27 @@ static Husk__Cgroup2__PSIStats *psi2(struct hk_arena *a, const struct oci_psi *s
 	return m;
 }
 
+/* The two messages have the same fields. */
+#define NETWORK(arena, from, out, type, init)                                            \
+	do {                                                                             \
+		(out)->network = NEW_LIST(arena, type, init, (from)->n_net);             \
+		(out)->n_network = (out)->network ? (from)->n_net : 0;                   \
+		for (size_t k_ = 0; k_ < (out)->n_network; k_++) {                       \
+			const struct oci_net_stat *s_ = &(from)->net[k_];                \
+			type *m_ = (out)->network[k_];                                   \
+                                                                                         \
+			m_->name = str(s_->name);                                        \
+			m_->rx_bytes = s_->rx_bytes;                                     \
+			m_->rx_packets = s_->rx_packets;                                 \
+			m_->rx_errors = s_->rx_errors;                                   \
+			m_->rx_dropped = s_->rx_dropped;                                 \
+			m_->tx_bytes = s_->tx_bytes;                                     \
+			m_->tx_packets = s_->tx_packets;                                 \
+			m_->tx_errors = s_->tx_errors;                                   \
+			m_->tx_dropped = s_->tx_dropped;                                 \
+		}                                                                        \
+	} while (0)
+
 #define COPY(name) m->name = s->name;
 #define COPY2(name, key) m->name = s->name;
 #define COPY_TOTAL(name, key) m->total_##name = s->total_##name;
@@ -183,6 +204,7 @@ static int pack2(struct hk_arena *a, const struct oci_stats *s, uint8_t **ret, s
 	m.io = s->v2.has_io ? io2(a, s) : NULL;
 	m.rdma = s->has_rdma ? rdma2(a, s) : NULL;
 	hugetlb2(a, s, &m);
+	NETWORK(a, s, &m, Husk__Cgroup2__NetworkStat, husk__cgroup2__network_stat__init);
 	return ttrpc_pack(&m.base, ret, ret_len);
 }
 
@@ -338,6 +360,7 @@ static int pack1(struct hk_arena *a, const struct oci_stats *s, uint8_t **ret, s
 	m.blkio = s->v1.has_blkio ? blkio1(a, s) : NULL;
 	m.rdma = s->has_rdma ? rdma1(a, s) : NULL;
 	hugetlb1(a, s, &m);
+	NETWORK(a, s, &m, Husk__Cgroup1__NetworkStat, husk__cgroup1__network_stat__init);
 	return ttrpc_pack(&m.base, ret, ret_len);
 }
 

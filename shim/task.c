@@ -349,14 +349,13 @@ void task_stats(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *requ
 	struct task_service *s = ctx;
 	const struct convert_ids ids = convert_ids(request);
 	hk_auto(oci_stats_done) struct oci_stats stats = { 0 };
-	struct oci_cgroup *cg;
+	const struct oci_stats *found;
 	struct hk_err err;
 
-	cg = sbx_cgroup(s->pod, ids.id, &err);
-	if (!cg || oci_cgroup_stats(cg, &stats, &err) < 0)
+	if (sbx_stats(s->pod, ids.id, &stats, &found, &err) < 0)
 		task_fail(s, call, &ids, &err, NULL);
 	else
-		convert_reply_stats(call, &stats);
+		convert_reply_stats(call, found);
 }
 
 void task_update(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)

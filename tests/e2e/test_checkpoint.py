@@ -124,7 +124,7 @@ class Criu(CheckpointTest):
         with open(f"/proc/{pid}/stat", encoding="ascii") as f:
             self.assertEqual(int(f.read().rsplit(")", 1)[1].split()[1]), pod.shim_pid)
         with open(f"/proc/{pid}/cgroup", encoding="ascii") as f:
-            self.assertIn(f"{pod.cgroup}/d", f.read())
+            self.assertIn(pod.cgroup_of("d"), f.read())
         self.assertEqual({p["pid"] for p in pod.call("Pids", id="d")["processes"]} & {pid}, {pid})
         with open(f"/proc/{pid}/root/volume/x", "w", encoding="ascii"):
             pass

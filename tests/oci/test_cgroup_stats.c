@@ -17,6 +17,7 @@
 #include "oci/base/str.h"
 #include "oci/cgroup_priv.h"
 #include "oci/cgroup_stats.h"
+#include "oci/oci.h"
 
 struct file {
 	const char *name, *text;
@@ -204,9 +205,38 @@ static void test_empty(void **state)
 	assert_int_equal(hk_rm_rf(AT_FDCWD, base), 0);
 }
 
+/* As Linux 6.18 writes it; names go up to the colon, which an old alias may have too. */
+static void network_interfaces(void **state)
+{
+	char text[] = "Inter-|   Receive                                                |  Transmit\n"
+		      " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n"
+		      "    lo:    1000      10    0    0    0     0          0         0     1000      10    0    0    0     0       0          0\n"
+		      "  eth0: 18446744073709551615 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n"
+		      "eth0:1:12 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+		      "broken: 1 2 3\n";
+	hk_auto(oci_stats_done) struct oci_stats s = { 0 };
+
+	(void)state;
+	assert_int_equal(oci_net_stats_parse(text, &s), 0);
+	assert_int_equal(s.n_net, 3);
+	assert_string_equal(s.net[0].name, "lo");
+	assert_int_equal(s.net[0].tx_bytes, 1000);
+	assert_string_equal(s.net[1].name, "eth0");
+	assert_true(s.net[1].rx_bytes == UINT64_MAX);
+	assert_int_equal(s.net[1].rx_packets, 2);
+	assert_int_equal(s.net[1].rx_errors, 3);
+	assert_int_equal(s.net[1].rx_dropped, 4);
+	assert_int_equal(s.net[1].tx_bytes, 9);
+	assert_int_equal(s.net[1].tx_packets, 10);
+	assert_int_equal(s.net[1].tx_errors, 11);
+	assert_int_equal(s.net[1].tx_dropped, 12);
+	assert_string_equal(s.net[2].name, "eth0:1");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(network_interfaces),
 		cmocka_unit_test(test_v2),
 		cmocka_unit_test(test_v1),
 		cmocka_unit_test(test_empty),

@@ -41,8 +41,9 @@ static void stats_v2(void **state)
 	struct oci_io_stat io[] = { { 8, 0, 1, 2, 3, 4 }, { 8, 16, 5, 6, 7, 8 } };
 	struct oci_hugetlb_stat huge[] = { { "2MB", 1, UINT64_MAX, 3 } };
 	struct oci_rdma_stat rdma[] = { { "mlx5_0", 3, UINT32_MAX } };
+	struct oci_net_stat net[] = { { "lo", 1, 2, 3, 4, 5, 6, 7, 8 }, { "eth0", 9, 0, 0, 0, 0, 0, 0, UINT64_MAX } };
 	struct oci_stats s = { .has_pids = true, .has_cpu = true, .has_memory = true, .has_rdma = true, .pids_current = 4,
-		.pids_limit = UINT64_MAX, .rdma_current = { rdma, 1 }, .hugetlb = huge, .n_hugetlb = 1 };
+		.pids_limit = UINT64_MAX, .rdma_current = { rdma, 1 }, .hugetlb = huge, .n_hugetlb = 1, .net = net, .n_net = 2 };
 	hk_auto(convert_exchange_done) struct convert_exchange x = { .reply = reply_stats, .arg = &s };
 	Husk__Task__StatsResponse *r;
 	Husk__Cgroup2__Metrics *m;
@@ -75,6 +76,12 @@ static void stats_v2(void **state)
 	assert_true(m->memory->usage_limit == UINT64_MAX);
 	assert_null(m->memory->psi);
 	assert_int_equal(m->memory_events->oom_kill, 2);
+	assert_int_equal(m->n_network, 2);
+	assert_string_equal(m->network[0]->name, "lo");
+	assert_int_equal(m->network[0]->rx_dropped, 4);
+	assert_int_equal(m->network[0]->tx_packets, 6);
+	assert_string_equal(m->network[1]->name, "eth0");
+	assert_true(m->network[1]->tx_dropped == UINT64_MAX);
 	assert_int_equal(m->io->n_usage, 2);
 	assert_int_equal(m->io->usage[1]->minor, 16);
 	assert_int_equal(m->io->usage[1]->wios, 8);
