@@ -174,7 +174,8 @@ static int arrange_fds(int listener, int ready, struct hk_err *err)
 			return hk_fail(err, HK_INTERNAL, errno, "arrange file descriptors");
 	if (dup2(listener, SHIM_FD_LISTENER) < 0 || dup2(ready, SHIM_FD_READY) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "arrange file descriptors");
-	return hk_cloexec_from(SHIM_FD_READY + 1);
+	hk_cloexec_from(SHIM_FD_READY + 1);
+	return 0;
 }
 
 static char *word(const char *s)
