@@ -170,6 +170,7 @@ static void tear_down(struct oci_launch *l)
 		return;
 	if (l->final.pid == 0 && kill_final(l))
 		return;
+	hk_timer_cancel(&l->timer); /* that of oci_launch_fail may still be due, when the exit came in the same turn: poststop hooks run once */
 	remove_cgroup(l);
 }
 
