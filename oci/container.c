@@ -355,7 +355,7 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
 	if (r == 0)
 		r = find_filter(c, j, err);
 	if (r == 0 && o->on_cgroup)
-		o->on_cgroup(arg, oci_cgroup_path(c->cgroup));
+		r = o->on_cgroup(arg, oci_cgroup_path(c->cgroup), err);
 	if (r == 0)
 		r = create_rdt(c, err);
 	if (r == 0 && o->checkpoint)

@@ -128,9 +128,11 @@ static void tell_created(struct sbx_container *c, const struct sbx_create *r)
 }
 
 /* Nothing is made yet, nobody has a pid: whatever kills the shim from here on, `delete` finds the cgroup. */
-static void on_cgroup(void *arg, const char *cgroup)
+static int on_cgroup(void *arg, const char *cgroup, struct hk_err *err)
 {
-	container_remember(arg, cgroup);
+	int r = container_record(arg, cgroup);
+
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "write the state file") : 0;
 }
 
 static void on_undone(void *arg, const struct hk_err *remove_err)

@@ -257,17 +257,18 @@ static void on_started(void *arg, const struct hk_err *err)
 		started(b);
 }
 
-static void remember(const struct sbx_podsandbox *b, const char *cgroup)
+static int remember(const struct sbx_podsandbox *b, const char *cgroup)
 {
 	const struct store_record rec = { .id = b->id, .bundle = b->bundle, .cgroup = cgroup, .pid = (pid_t)b->pid };
 
-	if (store_write_container(b->pod->dir, &rec) < 0)
-		log_warn("the state file could not be written: `delete` after a crash will not know all", LOG_STR("id", b->id));
+	return store_write_container(b->pod->dir, &rec);
 }
 
-static void on_cgroup(void *arg, const char *cgroup)
+static int on_cgroup(void *arg, const char *cgroup, struct hk_err *err)
 {
-	remember(arg, cgroup);
+	int r = remember(arg, cgroup);
+
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "write the state file") : 0;
 }
 
 static void on_created(void *arg, const struct oci_launched *l, const struct hk_err *err)
@@ -288,8 +289,8 @@ static void on_created(void *arg, const struct oci_launched *l, const struct hk_
 	r = hk_child_watch(b->pod->reaper, &b->child, l->pid, &pidfd, on_exit_of_process, b);
 	if (r < 0)
 		(void)hk_fail(&own, HK_INTERNAL, -r, "watch the process of sandbox %s", b->id);
-	else
-		remember(b, oci_cgroup_path(oci_container_cgroup(b->oci)));
+	else if (remember(b, oci_cgroup_path(oci_container_cgroup(b->oci))) < 0)
+		log_warn("the state file could not be written: `delete` after a crash will not know all", LOG_STR("id", b->id));
 	if (r < 0 || oci_start(b->oci, on_started, b, &own) < 0)
 		undo(b, &own);
 }
