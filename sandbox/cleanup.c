@@ -134,6 +134,23 @@ static bool is_closed(const char *socket_path)
 }
 
 /*
+ * containerd calls us when its connection breaks, and a process that is killed lets go of its descriptors, all at once, before it is dead for
+ * others to see.
+ */
+static bool is_leaving(pid_t pid)
+{
+	char path[64];
+	hk_autodir d = NULL;
+	int n = 0;
+
+	(void)hk_fmt(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	while (d && readdir(d))
+		n++;
+	return d && n <= 2; /* "." and ".." */
+}
+
+/*
  * A socket file outlives its owner, and a pid file may name somebody else by now: only a connection tells. A child that was being set up
  * dies with its shim, but has the socket open for a moment longer, which is when containerd calls us; so without the process, a second look.
  */
@@ -150,7 +167,7 @@ static int shim_is_alive(const char *dir, char *socket_path, size_t size)
 	if (r < 0) /* none was ever written, or it is no file of ours; else nobody can tell */
 		return r == -ENOENT || r == -EPROTO ? 0 : r;
 	r = hk_socket_look(shim.socket, NULL);
-	if (r > 0 && !store_is_running(shim.pid) && is_closed(shim.socket))
+	if (r > 0 && (!store_is_running(shim.pid) || is_leaving(shim.pid)) && is_closed(shim.socket))
 		r = 0;
 	(void)hk_fmt(socket_path, size, "%s", shim.socket);
 	store_shim_done(&shim);
