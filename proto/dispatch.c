@@ -151,8 +151,11 @@ void ttrpc_session_input(struct ttrpc_session *s, const struct ttrpc_frame *f)
 	char text[80];
 
 	if (f->is_skipped) {
-		(void)snprintf(text, sizeof(text), "message length %u exceeds the maximum message size of %d", f->len,
-		    TTRPC_PAYLOAD_MAX);
+		if (f->len > TTRPC_PAYLOAD_MAX)
+			(void)snprintf(text, sizeof(text), "message length %u exceeds the maximum message size of %d", f->len,
+			    TTRPC_PAYLOAD_MAX);
+		else
+			(void)snprintf(text, sizeof(text), "out of memory for a message of %u bytes", f->len);
 		refuse(s, f->stream, TTRPC_RESOURCE_EXHAUSTED, text);
 		return;
 	}
