@@ -9,6 +9,7 @@
 #                            "--vm -L vm" runs nothing but that
 #   tests/run.sh --oci-validation [PROGRAM...]   runtime-tools' validation programs with runc and with husk, as a table
 #   tests/run.sh --matrix    the ctr and CRI tests against containerd 1.6, 1.7, 2.1 and 2.3 (tests/matrix.sh)
+#   tests/run.sh --faults    every call of a pod's life that can fail, and a kill -9 at every border of every request: all points, not some
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,6 +22,7 @@ case ${1:-} in
 	cmake --preset release >/dev/null && cmake --build --preset release | tail -n 1
 	exec /usr/bin/python3 tests/e2e/oci_validation.py "$@"
 	;;
+--faults) export HUSK_TEST_STRIDE=1; shift; set -- -L '^(faults|lifecycle)$' "$@" ;;
 --vm) vm=trixie; shift ;;
 --vm=*) vm=${1#--vm=}; shift ;;
 esac

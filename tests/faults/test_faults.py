@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every call of a pod's life that can fail, failing: test_faults.py [--stride N] [--offset N] [--jobs N] [--call NAME] [--only N] [-v]
+"""Every call of a pod's life that can fail, failing: test_faults.py [--stride N] [--offset N] [--jobs N] [--call NAME] [--only N [--repeat N]] [-v]
 
 Runs the life of a pod again and again, each time with another call of the shim's or of a set-up child's failing (faults.c says how): the first
 place that makes one, the second, and so on until a life passes without reaching the N-th. Whatever fails, the request fails with a text or
@@ -104,7 +104,7 @@ class Life(Pod):
     def __init__(self, what, verbose=False):
         self.what, self.verbose = what, verbose
         self.failures = []
-        self.table = None
+        self.table = self.log_fd = None
         self.strict = False
         super().__init__(env={"HUSK_FAULT": what})
 
@@ -112,6 +112,7 @@ class Life(Pod):
         """May fail once, and then leaves nothing."""
         self.table = Table(f"{self.dir}.faults")  # outlives the directory
         self.env["HUSK_FAULT_TABLE"] = self.table.path
+        self.log_fd = os.open(f"{bundle}/log", os.O_RDONLY | os.O_NONBLOCK)
         for path in ("data", "name"):
             os.makedirs(f"{self.dir}/{path}") if path == "data" else open(f"{self.dir}/{path}", "w").close()
         try:
@@ -170,13 +171,10 @@ class Life(Pod):
         return None
 
     def crash_line(self):
-        fd = os.open(f"{self.bundles['pod']}/log", os.O_RDONLY | os.O_NONBLOCK)
         try:
-            return os.read(fd, 1 << 16).decode(errors="replace")[-2000:]
+            return os.read(self.log_fd, 1 << 16).decode(errors="replace")[-2000:]
         except BlockingIOError:
             return "(no log)"
-        finally:
-            os.close(fd)
 
     def where(self):
         sites, fired = self.table.read()
@@ -354,6 +352,8 @@ def one(what, verbose):
         life.close()
     except Exception as e:  # pylint: disable=broad-except
         problem = problem or f"at the end: {e}"
+    if life.log_fd is not None:
+        os.close(life.log_fd)
     if life.table and os.path.exists(life.table.path):
         os.unlink(life.table.path)
     return what, sites, sites[fired - 1] if fired else None, life.failures, problem
@@ -375,16 +375,17 @@ def walk(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--stride", type=int, default=1)
+    parser.add_argument("--stride", type=int, default=int(os.environ.get("HUSK_TEST_STRIDE", "4")))
     parser.add_argument("--offset", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--call", default="site")
-    parser.add_argument("--only", type=int)
+    parser.add_argument("--only", type=int, help="the N-th alone, --repeat times")
+    parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("-v", "--verbose", action="store_true")
     options = parser.parse_args()
     shim.require()
     begin, reached, problems, runs = time.monotonic(), set(), [], 0
-    results = [one(f"{options.call}:{options.only}", True)] if options.only else walk(options)
+    results = (one(f"{options.call}:{options.only}", True) for _ in range(options.repeat)) if options.only else walk(options)
     for what, sites, fired, failures, problem in results:
         runs += 1
         reached |= {s._replace(count=0, pid=0) for s in sites}
