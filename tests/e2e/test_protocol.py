@@ -154,7 +154,7 @@ class BadCreates(PodTest):
         self.create_fails(INVALID, "not an absolute path", bundle="relative")
         self.create_fails(INVALID, "options of unknown type", options={"type_url": "foo.Bar", "value": b""})
         self.create_fails(INVALID, "options", options={"type_url": "containerd.runc.v1.Options", "value": b"\x0a"})
-        for row in ((("process",), None, "process"), (("process", "args"), [], "args"), (("process", "cwd"), "relative", "cwd"),
+        for row in ((("process",), [], "process"), (("process", "args"), [], "args"), (("process", "cwd"), "relative", "cwd"),
                     (("linux", "namespaces"), [{"type": "nope"}], "namespaces"), (("mounts",), [{"destination": 7}], "mounts"),
                     (("root", "path"), f"{pod.dir}/missing", "missing"),
                     (("linux", "namespaces"), [{"type": "mount"}, {"type": "uts"}, {"type": "network", "path": f"{pod.dir}/no-ns"}], "no-ns")):
