@@ -12,12 +12,12 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
 #include "oci/base/breakable.h"
 #include "oci/base/err.h"
-#include "oci/base/fd.h"
 #include "oci/files.h"
 #include "oci/launch.h"
 #include "oci/namespaces.h"
@@ -193,7 +193,7 @@ static int step_gate(struct oci_job *j, struct hk_err *err)
 		j->s.sync_fd = GATE_FD;
 	}
 	if (!hk_is_broken(HK_DEFENCE_CLOSE_FDS))
-		hk_close_from(GATE_FD + 1);
+		(void)syscall(SYS_close_range, GATE_FD + 1, ~0U, 0); /* without it they still are close-on-exec */
 	r = oci_sync_send(j->s.sync_fd, OCI_MSG_CREATED, 0, -1);
 	if (r == 0)
 		r = oci_sync_expect(j->s.sync_fd, OCI_MSG_GO);

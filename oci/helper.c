@@ -37,13 +37,16 @@ static int run_program(int *sock, const char *const *argv, struct hk_err *err)
 {
 	char *const env[] = { NULL };
 	sigset_t none;
+	int r;
 
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	if (*sock == OCI_HELPER_SOCK ? fcntl(*sock, F_SETFD, 0) < 0 : dup2(*sock, OCI_HELPER_SOCK) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "hand the socket to %s", argv[0]);
 	*sock = OCI_HELPER_SOCK;
-	hk_cloexec_from(OCI_HELPER_SOCK + 1);
+	r = hk_cloexec_from(OCI_HELPER_SOCK + 1);
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "mark fds close-on-exec");
 	(void)execve(argv[0], (char *const *)(uintptr_t)argv, env);
 	return hk_fail(err, HK_INTERNAL, errno, "execute %s", argv[0]);
 }

@@ -71,8 +71,7 @@ static _Noreturn void run(const struct birth *b)
 		_exit(EXIT_CANNOT_EXEC);
 	if (b->traceparent && *b->traceparent)
 		envp = with_trace(envp, b->traceparent);
-	hk_cloexec_from(STDERR_FILENO + 1);
-	if (!b->cwd || chdir(b->cwd) == 0)
+	if (hk_cloexec_from(STDERR_FILENO + 1) == 0 && (!b->cwd || chdir(b->cwd) == 0))
 		(void)execve(h->path, argv, envp);
 	if (hk_fmt(text, sizeof(text), "exec %.400s: %s", h->path, strerror(errno)) > 0)
 		(void)hk_write_full(STDERR_FILENO, text, strlen(text));

@@ -339,8 +339,9 @@ int oci_step_exec(struct oci_job *j, struct hk_err *err)
 	 * 0, 1 and 2 are all that crosses execve, ever (CVE-2024-21626): sockets, dirfds and the seccomp file end
 	 * here.
 	 */
-	if (!hk_is_broken(HK_DEFENCE_CLOSE_FDS))
-		hk_cloexec_from(STDERR_FILENO + 1);
+	r = hk_is_broken(HK_DEFENCE_CLOSE_FDS) ? 0 : hk_cloexec_from(STDERR_FILENO + 1);
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "mark fds close-on-exec");
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	if (j->nnp && j->bpf.insns) {
 		j->page->step = OCI_STEP_SECCOMP;

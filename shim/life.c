@@ -61,8 +61,9 @@ static void watch_idle(struct shim_life *l)
 static void on_flush(void *owner)
 {
 	struct shim_life *l = owner;
+	const bool is_flushed = shim_listener_is_flushed(l->listener) && (!l->lingers || l->listener->n_conns == 0);
 
-	if (shim_listener_is_flushed(l->listener) || ++l->n_flush >= ANSWERS_FLUSH_TRIES) {
+	if (is_flushed || ++l->n_flush >= ANSWERS_FLUSH_TRIES) {
 		hk_loop_stop(l->loop);
 		return;
 	}
@@ -211,6 +212,16 @@ void shim_life_shutdown(struct shim_life *l)
 {
 	l->shutdown_wanted = true;
 	hk_timer_set(l->loop, &l->check, 0);
+}
+
+/*
+ * A Go client that finds an answer and the end of the connection at the same time takes either; containerd forgives that for Task.Shutdown and
+ * fails RemovePodSandbox here. It closes the connection itself once it has the answer.
+ */
+void shim_life_shutdown_sandbox(struct shim_life *l)
+{
+	l->lingers = true;
+	shim_life_shutdown(l);
 }
 
 /* From the next turn: sandbox/ is still at its own work when it tells us. */

@@ -27,6 +27,7 @@ struct shim_life {
 	ino_t socket_ino;
 	unsigned int n_creating;
 	bool shutdown_wanted; /* asked while containers were left */
+	bool lingers;         /* at the end, until its clients have gone */
 	bool is_ending;
 	bool is_stopped; /* by a signal: whatever waits then has a few seconds */
 	uint64_t n_heard; /* the listener's, at the last look */
@@ -46,6 +47,8 @@ bool shim_life_creating(struct shim_life *l);
 void shim_life_created(struct shim_life *l);
 /* Shutdown was asked for (and answered). */
 void shim_life_shutdown(struct shim_life *l);
+/* The same for ShutdownSandbox, whose client must not see the end of the connection before it has taken the answer. */
+void shim_life_shutdown_sandbox(struct shim_life *l);
 /* A container may be gone. */
 void shim_life_deleted(struct shim_life *l);
 /* SIGTERM: end now, containers go on. */

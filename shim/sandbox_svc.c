@@ -105,7 +105,7 @@ void sandbox_shutdown(void *ctx, struct ttrpc_call *call, const ProtobufCMessage
 
 	if (!done.fn)
 		return;
-	task_op_after(done, shim_life_shutdown);
+	task_op_after(done, shim_life_shutdown_sandbox);
 	sbx_sandbox_shutdown(s->pod, ids.id, done);
 }
 

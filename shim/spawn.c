@@ -174,8 +174,7 @@ static int arrange_fds(int listener, int ready, struct hk_err *err)
 			return hk_fail(err, HK_INTERNAL, errno, "arrange file descriptors");
 	if (dup2(listener, SHIM_FD_LISTENER) < 0 || dup2(ready, SHIM_FD_READY) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "arrange file descriptors");
-	hk_cloexec_from(SHIM_FD_READY + 1);
-	return 0;
+	return hk_cloexec_from(SHIM_FD_READY + 1);
 }
 
 static char *word(const char *s)

@@ -20,20 +20,29 @@ fetch_go() {
 		$module/containerd-shim-runc-v2@$newest || { echo "SKIP $newest: it does not build"; return 1; }
 }
 
-failed=0
-run() { # run DIRECTORY: both suites with that directory's containerd and ctr first in PATH
-	local test version
-	version=$("$1/containerd" --version | awk '{ print $3 }')
-	for test in ctr cri; do
-		if PATH=$1:$PATH CONTAINERD=$1/containerd HUSK_BIN=$repo/build/release/bin HUSK_TEST_RUNTIMES=io.containerd.husk.v2 \
-			/usr/bin/python3 tests/lib/leakcheck.py -- /usr/bin/python3 tests/e2e/test_$test.py >"$cache/$test.log" 2>&1; then
-			echo "containerd $version, $test: $(awk '/^Ran / { print $2 }' "$cache/$test.log") passed"
-		else
-			failed=1
-			echo "containerd $version, $test: FAILED"
-			tail -n 40 "$cache/$test.log"
-		fi
-	done
+failed=0 logs=$cache/logs
+rm -rf "$logs" && mkdir -p "$logs"
+run_test() { # run_test DIRECTORY HANDLER TEST: with that directory's containerd and ctr first in PATH
+	local version log
+	version=$("$1/containerd" --version | awk '{ sub(/^v/, "", $3); sub(/[~+].*/, "", $3); print $3 }')
+	log=$logs/$version.$2.$3.log
+	if PATH=$1:$PATH CONTAINERD=$1/containerd HUSK_BIN=$repo/build/release/bin HUSK_TEST_RUNTIMES=io.containerd.husk.v2 HUSK_TEST_HANDLER=$2 \
+		/usr/bin/python3 tests/lib/leakcheck.py -- /usr/bin/python3 "tests/e2e/test_$3.py" >"$log" 2>&1; then
+		echo "containerd $version, $2, $3: $(awk '/^Ran / { print $2 }' "$log") passed"
+	else
+		failed=1
+		echo "containerd $version, $2, $3: FAILED"
+		tail -n 40 "$log"
+	fi
+}
+run() { # run DIRECTORY
+	local test
+	for test in ctr cri cri_pods cri_streams; do run_test "$1" husk $test; done
+	# Up to 2.2 containerd itself crashes on sandboxer = "shim": it takes a sandbox without a document for one with (NewBundle).
+	case $("$1/containerd" --version | awk '{ sub(/^v/, "", $3); print $3 }') in
+	1.* | 2.[012].*) return ;;
+	esac
+	for test in cri cri_pods cri_streams; do run_test "$1" husk-pauseless $test; done
 }
 
 ./contrib/debian-deps.sh build demo test
@@ -43,4 +52,5 @@ for suite in trixie sid; do
 	if fetch_debian $suite; then run "$cache/$suite/usr/bin"; fi
 done
 if fetch_go; then run "$cache/go/usr/bin"; fi
+tests/lib/cri_table.py tests/README.md "$logs" "Commit $(git rev-parse --short HEAD), $(date -I), kernel $(uname -r | cut -d. -f1,2)."
 exit $failed

@@ -267,30 +267,30 @@ int hk_set_nonblock(int fd, bool on)
 	return fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-/*
- * By number, not by /proc/self/fd: a container's /proc may be anything, and a directory that leaves a name out would leak that fd
- * (CVE-2024-21626). Numbers are given lowest first, so none is higher than there ever were at once.
- */
-enum { HIGHEST_FD = 1 << 16 };
+static int cloexec_walk(int first)
+{
+	hk_autodir d = opendir("/proc/self/fd");
 
-void hk_cloexec_from(int first)
+	if (!d)
+		return -errno;
+	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+		uint64_t fd;
+
+		if (hk_parse_u64(e->d_name, &fd) == 0 && fd >= (uint64_t)first)
+			(void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+	}
+	return 0;
+}
+
+int hk_cloexec_from(int first)
 {
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
 	if (syscall(SYS_close_range, (unsigned)first, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
-		return;
+		return 0;
 	/* ENOSYS before 5.9, EINVAL for the flag before 5.11, EPERM under a foreign seccomp filter. */
-	for (int fd = first; fd < HIGHEST_FD; fd++)
-		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-
-void hk_close_from(int first)
-{
-	if (syscall(SYS_close_range, (unsigned)first, ~0U, 0) == 0)
-		return;
-	for (int fd = first; fd < HIGHEST_FD; fd++)
-		(void)close(fd);
+	return cloexec_walk(first);
 }
 
 int hk_close_apart(int fd)

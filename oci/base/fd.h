@@ -43,9 +43,8 @@ int hk_socket_look(const char *path, int *ret_fd);
  * Without a child to be had it is ours. Returns -1.
  */
 int hk_close_apart(int fd);
-/* Marks every fd from `first` up CLOEXEC, or closes it: by close_range, one by one where the kernel lacks it. */
-void hk_cloexec_from(int first);
-void hk_close_from(int first);
+/* Marks every fd from `first` up CLOEXEC (close_range, or a walk of /proc/self/fd where the kernel lacks it). */
+int hk_cloexec_from(int first);
 int hk_set_nonblock(int fd, bool on);
 /* mkdir -p below dirfd with mode for new components; an existing directory is fine. Not for paths inside a rootfs. */
 int hk_mkdir_p(int dirfd, const char *path, mode_t mode);

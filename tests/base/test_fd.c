@@ -212,7 +212,7 @@ static void test_cloexec_from(void **state)
 	(void)state;
 	assert_true(fd >= 0);
 	assert_false(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-	hk_cloexec_from(3);
+	assert_int_equal(hk_cloexec_from(3), 0);
 	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	(void)hk_close(fd);
 }

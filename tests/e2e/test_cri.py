@@ -1,102 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Pods through containerd's CRI service, as the kubelet makes them: host network and CNI bridge, two containers, ExecSync, logs,
-resources, stop and remove. The daemon runs in a network namespace of its own, so the bridge is not this machine's."""
-import json
+resources, stop and remove."""
 import os
-import subprocess
 import sys
 import time
-import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import daemon  # pylint: disable=wrong-import-position
-
-IS_SYSTEMD = os.environ.get("HUSK_TEST_CGROUP") == "systemd"  # a parent that is a slice makes containerd ask for units
-PARENT = "huskcritest.slice" if IS_SYSTEMD else "husk-cri-test"
-CNI = {"cniVersion": "0.4.0", "name": "husk-test", "plugins": [
-    {"type": "bridge", "bridge": "husk-test0", "isGateway": True, "ipMasq": False,
-     "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.213.0.0/24"}]], "dataDir": None}}]}
+from pods import PAUSELESS, CriTest, eventually, main, memory_limit, ns, read  # pylint: disable=wrong-import-position
 
 
-def eventually(probe, seconds=10):
-    end = time.monotonic() + seconds * daemon.SLOW
-    while time.monotonic() < end:
-        if probe():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def read(path):
-    with open(path, encoding="utf-8") as f:
-        return f.read()
-
-
-def ns(pid, kind):
-    return os.readlink(f"/proc/{pid}/ns/{kind}")
-
-
-def remove_parent():
-    """The pods' parent: the kubelet's to make and remove."""
-    if IS_SYSTEMD:
-        subprocess.run(["systemctl", "stop", PARENT], check=True)
-    else:
-        daemon.remove_cgroups(PARENT)
-
-
-class CriTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        from cri import Cri, pb  # pylint: disable=import-outside-toplevel
-        cls.pb = pb
-        cls.daemon = daemon.Daemon(cri=True)
-        cls.addClassCleanup(remove_parent)
-        cls.addClassCleanup(lambda: cls.daemon.__exit__(None, None, None))
-        CNI["plugins"][0]["ipam"]["dataDir"] = f"{cls.daemon.dir}/ipam"
-        with open(f"{cls.daemon.dir}/cni/10-test.conflist", "w", encoding="utf-8") as f:
-            json.dump(CNI, f)
-        cls.daemon.start()
-        cls.daemon.import_images(ns="k8s.io")
-        cls.cri = Cri(cls.daemon.address)
-        cls.addClassCleanup(cls.cri.close)
-        cls.logs = f"{cls.daemon.dir}/logs"
-        os.mkdir(cls.logs)
-
-    def pod(self, name, network="POD", pid="CONTAINER", handler=os.environ.get("HUSK_TEST_HANDLER", "husk"), sysctls=None):
-        options = self.pb.NamespaceOption(network=network, pid=pid)
-        config = self.pb.PodSandboxConfig(
-            metadata={"name": name, "uid": f"uid-{name}", "namespace": "test"}, hostname="" if network == "NODE" else name,
-            log_directory=self.logs,
-            linux={"cgroup_parent": f"/{PARENT}", "security_context": {"namespace_options": options}, "sysctls": sysctls or {}})
-        sandbox = self.cri.RunPodSandbox(config=config, runtime_handler=handler).pod_sandbox_id
-        self.addCleanup(self.cri.RemovePodSandbox, pod_sandbox_id=sandbox)
-        self.addCleanup(self.cri.StopPodSandbox, pod_sandbox_id=sandbox)
-        return sandbox, config
-
-    def container(self, pod, name, command, **fields):
-        sandbox, config = pod
-        security = fields.pop("security", {})
-        namespaces = config.linux.security_context.namespace_options
-        container = self.cri.CreateContainer(pod_sandbox_id=sandbox, sandbox_config=config, config=self.pb.ContainerConfig(
-            metadata={"name": name}, image={"image": daemon.BUSYBOX}, command=command, log_path=f"{name}.log",
-            linux={"resources": fields.pop("resources", {}),
-                   "security_context": dict({"namespace_options": namespaces,
-                                             "seccomp": {"profile_type": "RuntimeDefault"}}, **security)}, **fields)).container_id
-        self.cri.StartContainer(container_id=container)
-        return container
-
-    def sh(self, container, script, timeout=10):
-        r = self.cri.ExecSync(container_id=container, cmd=["sh", "-c", script], timeout=int(timeout * daemon.SLOW))
-        return r.exit_code, r.stdout.decode(), r.stderr.decode()
-
-    def status(self, container):
-        return self.cri.ContainerStatus(container_id=container).status
-
-    def pid(self, container):
-        out = self.daemon.ctr("tasks", "ls", ns="k8s.io").stdout
-        return next(int(line.split()[1]) for line in out.splitlines() if line.startswith(container))
-
+class Pods(CriTest):
     def test_host_network_pod(self):
         pod = self.pod("hostnet", network="NODE")
         c = self.container(pod, "c", ["sleep", "1000"])
@@ -113,7 +28,7 @@ class CriTest(unittest.TestCase):
         a = self.container(pod, "a", ["sh", "-c", "echo from-a > /volume/note; exec sleep 1000"], mounts=mounts,
                            resources={"memory_limit_in_bytes": 64 << 20, "cpu_shares": 512})
         b = self.container(pod, "b", ["sleep", "1000"], mounts=mounts)
-        sandbox, pa, pb = self.pid(pod[0]), self.pid(a), self.pid(b)
+        sandbox, pa, pb = self.sandbox_pid(pod), self.pid(a), self.pid(b)
         for kind in ("net", "ipc", "uts"):
             self.assertEqual({ns(pa, kind), ns(pb, kind)}, {ns(sandbox, kind)}, kind)
         for kind in ("mnt", "pid"):
@@ -150,7 +65,7 @@ class CriTest(unittest.TestCase):
         b = self.container(pod, "b", ["sleep", "1002"])
         code, out, _ = self.sh(b, "ps -o pid,args")
         self.assertEqual(code, 0)
-        self.assertIn("1 /pause", " ".join(out.split()))
+        self.assertIn("1 /husk-init" if PAUSELESS else "1 /pause", " ".join(out.split()))
         self.assertIn("sleep 1001", out)
         self.sh(b, "(sleep 0.1 &)")
         self.assertTrue(eventually(lambda: " Z" not in self.sh(b, "ps -o pid,stat,args")[1]), "husk-init reaps orphans")
@@ -177,10 +92,7 @@ class CriTest(unittest.TestCase):
         pod = self.pod("update", network="NODE")
         c = self.container(pod, "c", ["sleep", "1000"], resources={"memory_limit_in_bytes": 64 << 20})
         self.cri.UpdateContainerResources(container_id=c, linux={"memory_limit_in_bytes": 32 << 20})
-        path = f"{PARENT}/cri-containerd-{c}.scope" if IS_SYSTEMD else f"{PARENT}/{c}"
-        values = [read(p).strip() for p in (
-            f"/sys/fs/cgroup/memory/{path}/memory.limit_in_bytes", f"/sys/fs/cgroup/{path}/memory.max") if os.path.exists(p)]
-        self.assertEqual(values, [str(32 << 20)])
+        self.assertEqual(memory_limit(c), [str(32 << 20)])
         stats = self.cri.ContainerStats(container_id=c).stats
         self.assertGreater(stats.memory.usage_bytes.value, 0)
 
@@ -210,21 +122,6 @@ class CriTest(unittest.TestCase):
             self.assertTrue(eventually(lambda: self.status(c).state == self.pb.CONTAINER_EXITED))
             self.assertEqual(self.status(c).exit_code, attempt)
             self.cri.RemoveContainer(container_id=c)
-
-
-def main():
-    daemon.require()
-    try:
-        import grpc, grpc_tools  # pylint: disable=unused-import,import-outside-toplevel,multiple-imports
-    except ImportError:
-        daemon.skip("python3-grpcio and python3-grpc-tools are not installed")
-    if not os.path.exists("/usr/lib/cni/bridge"):
-        daemon.skip("containernetworking-plugins is not installed")
-    if os.environ.get("HUSK_TEST_NETNS") != "1":
-        # A network of our own: CNI's bridge and addresses are never this machine's.
-        command = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, *sys.argv]
-        sys.exit(subprocess.run(command, env=dict(os.environ, HUSK_TEST_NETNS="1"), check=False).returncode)
-    unittest.main(verbosity=2)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,9 @@ CRI = """
     default_runtime_name = "husk"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.husk]
       runtime_type = "io.containerd.husk.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.husk-pauseless]
+      runtime_type = "io.containerd.husk.v2"
+      sandboxer = "shim"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 """

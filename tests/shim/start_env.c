@@ -47,7 +47,7 @@ static void exec_child(const struct start_env *e, const struct start_command *c,
 		_exit(120);
 	if (dup2(out[1], 1) < 0 || dup2(err[1], 2) < 0 || chdir(c->cwd ? c->cwd : e->bundle) < 0)
 		_exit(121);
-	hk_cloexec_from(3);
+	(void)hk_cloexec_from(3);
 	if (c->script)
 		(void)execv("/bin/sh", (char **)(uintptr_t)shell);
 	(void)execv(e->shim, (char **)(uintptr_t)argv);

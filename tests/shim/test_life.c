@@ -120,7 +120,7 @@ static void shutdown_when_empty(void **state)
 	struct fixture *f = *state;
 
 	shim_life_shutdown(&f->life);
-	assert_true(ends(f, 5000));
+	assert_true(ends(f, 1000));
 	assert_false(has_socket(f));
 	assert_false(shim_life_creating(&f->life));
 }
@@ -138,7 +138,7 @@ static void shutdown_with_containers(void **state)
 	assert_true(has_socket(f));
 	f->pod.count = 0;
 	shim_life_deleted(&f->life);
-	assert_true(ends(f, 5000));
+	assert_true(ends(f, 1000));
 	assert_false(has_socket(f));
 }
 
@@ -157,7 +157,7 @@ static void create_clears_shutdown(void **state)
 	shim_life_created(&f->life);
 	assert_false(ends(f, 50));
 	shim_life_shutdown(&f->life);
-	assert_true(ends(f, 5000));
+	assert_true(ends(f, 1000));
 }
 
 /* A Shutdown in the middle of a Create waits for what becomes of it. */
@@ -169,7 +169,7 @@ static void shutdown_during_create(void **state)
 	shim_life_shutdown(&f->life);
 	assert_false(ends(f, 50));
 	shim_life_created(&f->life);
-	assert_true(ends(f, 5000));
+	assert_true(ends(f, 1000));
 }
 
 static void empty_is_no_reason(void **state)
@@ -191,7 +191,7 @@ static void signal_ends_at_once(void **state)
 	f->pod.count = 3;
 	shim_life_stop(&f->life);
 	shim_life_stop(&f->life);
-	assert_true(ends(f, 5000));
+	assert_true(ends(f, 1000));
 	assert_false(has_socket(f));
 }
 
@@ -206,7 +206,7 @@ static void vanished_bundle(void **state)
 	/* One look is not enough: the bundle may be about to come back. */
 	f->pod.count = 0;
 	shim_life_deleted(&f->life);
-	assert_true(ends(f, 5000));
+	assert_true(ends(f, 1000));
 	assert_false(has_socket(f));
 }
 
@@ -250,7 +250,7 @@ static void nobody_comes(void **state)
 	f->events.n_queued = 1;
 	assert_false(ends(f, 1200));
 	f->events.n_queued = 0;
-	assert_true(ends(f, 5000));
+	assert_true(ends(f, 1200));
 	f->listener.n_conns = 0;
 	assert_false(has_socket(f));
 }
@@ -301,7 +301,7 @@ static void sandbox_is_no_container(void **state)
 	assert_false(ends(f, 100));
 	f->pod.count = 0;
 	shim_life_deleted(&f->life);
-	assert_true(ends(f, 5000));
+	assert_true(ends(f, 1000));
 	assert_int_equal(f->pod.n_shutdowns, 1);
 }
 
@@ -316,7 +316,7 @@ static void foreign_socket_stays(void **state)
 	assert_int_equal(mknod(other, S_IFSOCK | 0600, 0), 0);
 	assert_int_equal(rename(other, f->socket), 0);
 	shim_life_stop(&f->life);
-	assert_true(ends(f, 5000));
+	assert_true(ends(f, 1000));
 	assert_true(has_socket(f));
 }
 
