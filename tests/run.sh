@@ -8,6 +8,7 @@
 #                            kernel, containerd and runc (--vm=bookworm: Debian 12's; --vm=bookworm-v1: with cgroup v1);
 #                            "--vm -L vm" runs nothing but that
 #   tests/run.sh --oci-validation [PROGRAM...]   runtime-tools' validation programs with runc and with husk, as a table
+#   tests/run.sh --soak      10,000 execs and 2,000 pods and what they leave, 1,000 OOM kills, all sizes of output (tests/soak.sh)
 #   tests/run.sh --matrix    the ctr and CRI tests against containerd 1.6, 1.7, 2.1 and 2.3 (tests/matrix.sh)
 #   tests/run.sh --faults    every call of a pod's life that can fail, and a kill -9 at every border of every request: all points, not some
 set -euo pipefail
@@ -16,6 +17,11 @@ cd "$(dirname "$0")/.."
 vm=
 case ${1:-} in
 --matrix) exec ./tests/matrix.sh ;;
+--soak)
+	./contrib/debian-deps.sh build demo test
+	cmake --preset release >/dev/null && cmake --build --preset release | tail -n 1
+	exec ./tests/soak.sh
+	;;
 --oci-validation)
 	shift
 	./contrib/debian-deps.sh build demo test
