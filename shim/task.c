@@ -38,19 +38,20 @@ struct op {
 	char id[80], exec_id[80]; /* for the log */
 };
 
-static void log_failure(enum hk_level level, const struct ttrpc_call *call, const struct convert_ids *ids, const struct hk_err *err)
+/* err NULL: it succeeded. */
+static void log_request(enum hk_level level, const struct ttrpc_call *call, const struct convert_ids *ids, const struct hk_err *err)
 {
 	const struct hk_kv all[] = { LOG_STR("method", call->method), LOG_STR("id", ids->id), LOG_STR("exec_id", ids->exec_id),
-		LOG_STR("step", err->step), LOG_STR("errno", hk_errno_name(err->code)),
+		LOG_STR("step", err ? err->step : NULL), LOG_STR("errno", err ? hk_errno_name(err->code) : NULL),
 		LOG_INT("dur_us", (hk_now_ns() - call->since_ns) / NS_PER_US), LOG_STR("traceparent", call->traceparent),
-		LOG_STR("err", err->text) };
+		LOG_STR("err", err ? err->text : NULL) };
 	struct hk_kv kv[HK_ARRAY_SIZE(all)];
 	int n = 0;
 
 	for (size_t i = 0; i < HK_ARRAY_SIZE(all); i++)
 		if (all[i].type != HK_KV_STR || (all[i].s && all[i].s[0]))
 			kv[n++] = all[i];
-	hk_log(level, "request failed", kv, n);
+	hk_log(level, err ? "request failed" : "request done", kv, n);
 }
 
 struct failure {
@@ -64,7 +65,7 @@ static void fail_with(struct task_service *s, struct ttrpc_call *call, const str
 	/* The first two are answers, not failures: containerd asks for what may be gone, and lets waits run out. */
 	bool is_routine = err->kind == HK_NOT_FOUND || err->kind == HK_DEADLINE;
 
-	log_failure(is_routine ? HK_LOG_DEBUG : HK_LOG_ERROR, call, ids, err);
+	log_request(is_routine ? HK_LOG_DEBUG : HK_LOG_ERROR, call, ids, err);
 	if (!is_routine && s->history)
 		shim_history_error(s->history, &(struct history_failure){ call->method, ids->id, ids->exec_id, err->text });
 	convert_fail(call, err, f->prefix, f->detail);
@@ -84,7 +85,9 @@ static void on_done(void *arg, const struct sbx_reply *reply, const struct hk_er
 
 	if (err)
 		fail_with(op->service, op->call, &ids, &(struct failure){ err, op->prefix, reply ? reply->detail : NULL });
-	else
+	else if (hk_log_enabled(HK_LOG_DEBUG))
+		log_request(HK_LOG_DEBUG, op->call, &ids, NULL);
+	if (!err)
 		op->reply(op->call, reply ? reply : &nothing);
 	if (op->after)
 		op->after(op->service->life);

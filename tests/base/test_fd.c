@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
@@ -217,6 +220,37 @@ static void test_cloexec_from(void **state)
 	(void)hk_close(fd);
 }
 
+/* A shim is dead when nobody listens; not when one cannot look. */
+static void test_socket_look(void **state)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char dir[] = "/tmp/husk-look-XXXXXX";
+	struct rlimit limit, none;
+	int fd, conn = -1;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", dir);
+	assert_int_equal(hk_socket_look(addr.sun_path, &conn), 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(hk_socket_look(addr.sun_path, NULL), 0); /* it does not listen yet */
+	assert_int_equal(listen(fd, 0), 0);
+	assert_int_equal(hk_socket_look(addr.sun_path, &conn), 1);
+	assert_true(conn >= 0);
+	assert_int_equal(hk_socket_look(addr.sun_path, NULL), 1); /* its backlog is full */
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ .rlim_cur = 0, .rlim_max = limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(hk_socket_look(addr.sun_path, NULL), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	(void)hk_close(conn);
+	(void)hk_close(fd);
+	assert_int_equal(hk_socket_look(addr.sun_path, NULL), 0); /* a file that outlived its owner */
+	assert_int_equal(unlink(addr.sun_path), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void test_log_lines(void **state)
 {
 	char line[4096], longer[5000];
@@ -289,6 +323,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_trees, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rm_rf_stops_at_a_mount, setup, teardown),
 		cmocka_unit_test(test_cloexec_from),
+		cmocka_unit_test(test_socket_look),
 		cmocka_unit_test(test_log_lines),
 		cmocka_unit_test(test_full_log_drops_and_counts),
 	};

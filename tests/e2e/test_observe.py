@@ -90,6 +90,26 @@ class Lines(ObserveTest):
         self.assertIn("/nowhere", line["err"])
 
 
+class Debug(unittest.TestCase):
+    def test_durations(self):
+        """With -debug, how long each request took that had something to wait for."""
+        class DebugPod(shim.Pod):
+            def command(self, cid, action, *flags, **kwargs):
+                return super().command(cid, action, "-debug", *flags, **kwargs)
+        with DebugPod() as pod:
+            log = Log(pod)
+            self.addCleanup(log.close)
+            pod.client.traceparent = TRACES[1]
+            pod.run("c", ["sleep", "0.2"])
+            pod.call("Wait", id="c")
+            pod.call("Delete", id="c")
+            done = {line["method"]: line for line in log.lines() if line["msg"] == "request done"}
+            self.assertEqual(set(done), {"Create", "Start", "Wait", "Delete"})
+            for line in done.values():
+                self.assertEqual((line["id"], line["traceparent"], line["namespace"]), ("c", TRACES[1], shim.NAMESPACE))
+            self.assertTrue(50000 < int(done["Wait"]["dur_us"]) < 20000000 * SLOW, done)
+
+
 class Trace(ObserveTest):
     def test_hooks(self):
         """Each hook has the TRACEPARENT of the request that runs it, beside its own environment and unless that has one."""

@@ -275,7 +275,7 @@ class Life(Pod):
             raise Bad(f"exits lost or doubled: {lacking()}") from None
 
     def left(self):
-        found = {"processes": [], "cgroups": list(self._cgroups()), "mounts": []}
+        found = {"processes": [], "cgroups": list(self.cgroups()), "mounts": []}
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/cmdline", "rb") as f:
@@ -368,7 +368,7 @@ def walk(options):
             batch = [f"{options.call}:{n + i * options.stride}" for i in range(2 * options.jobs)]
             results = list(pool.map(lambda what: one(what, options.verbose), batch))
             yield from results
-            if any(fired is None and not problem for _, _, fired, _, problem in results):
+            if any(fired is None for _, _, fired, _, _ in results):
                 return
             n += len(batch) * options.stride
 
