@@ -234,7 +234,7 @@ class Signals(PodTest):
         pod.output["c"].wait_for(b"ready\n")
         init = pod.call("State", id="c")["pid"]
         other = next(p["pid"] for p in pod.call("Pids", id="c")["processes"] if p["pid"] != init)
-        jail = f"/sys/fs/cgroup/freezer{pod.cgroup_of("c")}/jail"
+        jail = f"/sys/fs/cgroup/freezer{pod.cgroup_of('c')}/jail"
         os.mkdir(jail)
         try:
             with open(f"{jail}/cgroup.procs", "w", encoding="ascii") as f:
