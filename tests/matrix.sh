@@ -37,7 +37,7 @@ run_test() { # run_test DIRECTORY HANDLER TEST: with that directory's containerd
 }
 run() { # run DIRECTORY
 	local test
-	for test in ctr cri cri_pods cri_streams; do run_test "$1" husk $test; done
+	for test in ctr cri cri_pods cri_streams traps; do run_test "$1" husk $test; done
 	# Up to 2.2 containerd itself crashes on sandboxer = "shim": it takes a sandbox without a document for one with (NewBundle).
 	case $("$1/containerd" --version | awk '{ sub(/^v/, "", $3); print $3 }') in
 	1.* | 2.[012].*) return ;;

@@ -83,7 +83,7 @@ class CriTest(unittest.TestCase):
         cls.logs = f"{cls.daemon.dir}/logs"
         os.mkdir(cls.logs)
 
-    def pod(self, name, network="POD", pid="CONTAINER", ipc="POD", sysctls=None, userns=False, privileged=False, **fields):
+    def pod(self, name, network="POD", pid="CONTAINER", ipc="POD", sysctls=None, userns=False, privileged=False, handler=HANDLER, **fields):
         options = self.pb.NamespaceOption(network=network, pid=pid, ipc=ipc)
         if userns:
             options.userns_options.CopyFrom(self.userns())
@@ -92,7 +92,7 @@ class CriTest(unittest.TestCase):
             log_directory=self.logs,
             linux={"cgroup_parent": f"/{PARENT}", "sysctls": sysctls or {},
                    "security_context": {"namespace_options": options, "privileged": privileged}}, **fields)
-        sandbox = self.cri.RunPodSandbox(config=config, runtime_handler=HANDLER).pod_sandbox_id
+        sandbox = self.cri.RunPodSandbox(config=config, runtime_handler=handler).pod_sandbox_id
         self.addCleanup(self.remove_pod, sandbox)
         return sandbox, config
 
