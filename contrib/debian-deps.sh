@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that are missing: debian-deps.sh build|demo|test|vm [...]. Says what it does, asks nothing.
+# Installs the Debian packages that are missing: debian-deps.sh build|demo|test|arm64|vm [...]. Says what it does, asks nothing.
 set -euo pipefail
 build=(gcc cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libseccomp-dev libcap-dev libyajl-dev libmd-dev libsystemd-dev)
 demo=(containerd busybox-static python3-minimal python3 iproute2)
 test=(clang clang-tidy clang-format libcmocka-dev runc python3-grpcio python3-grpc-tools containernetworking-plugins iptables jq strace procps)
+arm64=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user file)
 vm=(qemu-system-x86 mmdebstrap e2fsprogs)
 want=()
 for set in "$@"; do
@@ -12,8 +13,9 @@ for set in "$@"; do
 	build) want+=("${build[@]}") ;;
 	demo) want+=("${demo[@]}") ;;
 	test) want+=("${test[@]}") ;;
+	arm64) want+=("${arm64[@]}") ;;
 	vm) want+=("${vm[@]}") ;;
-	*) echo "debian-deps.sh: unknown set '$set' (build, demo, test, vm)" >&2; exit 2 ;;
+	*) echo "debian-deps.sh: unknown set '$set' (build, demo, test, arm64, vm)" >&2; exit 2 ;;
 	esac
 done
 missing=()

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # husk's main job in one command, on a fresh Debian 12 or 13 as root: builds husk, starts a private containerd, runs a pod through
 # io.containerd.husk.v2 and shows from the kernel what a pod is. Removes all it made; ends non-zero if anything shown is not so.
+# HUSK_BIN=/usr/bin contrib/demo.sh shows what is installed there, and builds and installs nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 repo=$PWD
@@ -27,12 +28,19 @@ same() { [ "$1" = "$2" ]; }
 differs() { [ "$1" != "$2" ]; }
 within() { [ "$1" -le "$2" ]; }
 
-title "Packages and build"
-./contrib/debian-deps.sh build demo
-cmake --preset release >/dev/null
-cmake --build --preset release -j "$(nproc)" --target containerd-shim-husk-v2 husk-init | tail -n 1 | sed 's/^/  /'
-bin=$repo/build/release/bin
-say "husk $("$bin/containerd-shim-husk-v2" -v | awk '/Version/ { print $2 }'): containerd-shim-husk-v2, $(stat -c %s "$bin/containerd-shim-husk-v2") bytes; husk-init, $(stat -c %s "$bin/husk-init") bytes"
+if [ -n "${HUSK_BIN:-}" ]; then
+	title "What is installed in $HUSK_BIN"
+	bin=$HUSK_BIN
+else
+	title "Packages and build"
+	./contrib/debian-deps.sh build demo
+	cmake --preset release >/dev/null
+	cmake --build --preset release -j "$(nproc)" --target containerd-shim-husk-v2 husk-init | tail -n 1 | sed 's/^/  /'
+	bin=$repo/build/release/bin
+fi
+init=$bin/husk-init
+[ -x "$init" ] || init=$(dirname "$bin")/libexec/husk/husk-init
+say "husk $("$bin/containerd-shim-husk-v2" -v | awk '/Version/ { print $2 }'): containerd-shim-husk-v2, $(stat -c %s "$bin/containerd-shim-husk-v2") bytes; husk-init, $(stat -c %s "$init") bytes"
 
 # ---- what the demo makes carries its directory or its namespace in its name: so the end can prove that nothing is left ----
 dir=$(mktemp -d /tmp/husk-demo.XXXXXX)
@@ -89,7 +97,7 @@ done
 ctr version >/dev/null || { tail -n 20 "$dir/containerd.log"; exit 1; }
 image=docker.io/library/busybox:husk pause=docker.io/library/husk-pause:demo
 python3 contrib/oci_image.py "$dir/busybox.tar" busybox $image
-python3 contrib/oci_image.py "$dir/pause.tar" pause $pause "$bin/husk-init"
+python3 contrib/oci_image.py "$dir/pause.tar" pause $pause "$init"
 ctr image import "$dir/busybox.tar" >/dev/null
 ctr image import "$dir/pause.tar" >/dev/null
 say "images: $image (from busybox-static), $pause (husk-init alone)"

@@ -140,7 +140,8 @@ class Tree:
                     self.complain(name, n, "unfinished: " + line.strip()[:60])
 
     def top_level(self):
-        allowed = {"CMakeLists.txt", "CMakePresets.json", "shim", "oci", "sandbox", "proto", "tests", "contrib", "README.md", "LICENSE"}
+        allowed = {"CMakeLists.txt", "CMakePresets.json", "shim", "oci", "sandbox", "proto", "tests", "contrib", "README.md", "LICENSE",
+                   "CHANGELOG.md", "SECURITY.md"}
         for top in sorted({f.split("/")[0] for f in self.files} - allowed):
             if not top.startswith("."):
                 self.complain(top, 1, "not one of the agreed top-level names")

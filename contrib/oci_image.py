@@ -4,6 +4,7 @@
 
   oci_image.py OUT.tar busybox NAME            a shell image from Debian's busybox-static
   oci_image.py OUT.tar pause NAME HUSK_INIT    a pause image whose only file is husk-init
+  oci_image.py OUT.tar install NAME BIN        husk's programs alone, for `husk install` in a DaemonSet
 """
 import hashlib
 import io
@@ -72,6 +73,17 @@ def pause_layer(husk_init):
     return layer.bytes()
 
 
+def install_layer(build):
+    layer = Layer()
+    for d in ("bin", "dev", "libexec", "libexec/husk", "node", "proc", "sys", "tmp"):
+        layer.dir(d)
+    for name, folder in (("husk", "bin"), ("containerd-shim-husk-v2", "bin"), ("husk-init", "libexec/husk"), ("husk-systemd", "libexec/husk")):
+        if os.path.exists(f"{build}/{name}"):  # husk-systemd is not in every build
+            with open(f"{build}/{name}", "rb") as f:
+                layer.file(f"{folder}/{name}", f.read(), 0o755)
+    return layer.bytes()
+
+
 def write_archive(out, name, layer, config):
     blobs = {}
 
@@ -107,6 +119,8 @@ def main(argv):
         write_archive(argv[1], argv[3], busybox_layer(), {"Env": ["PATH=/bin"], "Cmd": ["sh"]})
     elif len(argv) == 5 and argv[2] == "pause":
         write_archive(argv[1], argv[3], pause_layer(argv[4]), {"Entrypoint": ["/pause"]})
+    elif len(argv) == 5 and argv[2] == "install":
+        write_archive(argv[1], argv[3], install_layer(argv[4]), {"Entrypoint": ["/bin/husk"]})
     else:
         sys.exit(__doc__)
 

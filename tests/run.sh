@@ -11,6 +11,9 @@
 #   tests/run.sh --soak      10,000 execs and 2,000 pods and what they leave, 1,000 OOM kills, all sizes of output (tests/soak.sh)
 #   tests/run.sh --matrix    the ctr and CRI tests against containerd 1.6, 1.7, 2.1 and 2.3 (tests/matrix.sh)
 #   tests/run.sh --faults    every call of a pod's life that can fail, and a kill -9 at every border of every request: all points, not some
+#   tests/run.sh --kubernetes   a real kubelet alone, then with kube-apiserver and etcd (tests/kubernetes; builds them once, by Go)
+#   tests/run.sh --package   the Debian package built twice and compared, then installed in clean Debian 12 and 13 roots (tests/package)
+#   tests/run.sh --arm64     cross-built, unit tests under qemu-user (contrib/arm64.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +32,19 @@ case ${1:-} in
 	exec /usr/bin/python3 tests/e2e/oci_validation.py "$@"
 	;;
 --faults) export HUSK_TEST_STRIDE=1; shift; set -- -L '^(faults|lifecycle)$' "$@" ;;
+--kubernetes)
+	shift
+	./contrib/debian-deps.sh build demo test
+	cmake --preset release >/dev/null && cmake --build --preset release | tail -n 1
+	exec /usr/bin/python3 tests/lib/leakcheck.py -- /usr/bin/python3 tests/kubernetes/run.py "$@"
+	;;
+--package)
+	shift
+	./contrib/debian-deps.sh build vm
+	./tests/package/reproducible.sh
+	exec ./tests/package/debian.sh "$@"
+	;;
+--arm64) shift; exec ./contrib/arm64.sh "$@" ;;
 --vm) vm=trixie; shift ;;
 --vm=*) vm=${1#--vm=}; shift ;;
 esac

@@ -13,6 +13,8 @@ target_compile_options(husk_options INTERFACE
 	$<$<C_COMPILER_ID:GNU>:-fstack-clash-protection>
 	-ftrivial-auto-var-init=zero
 	$<$<AND:$<C_COMPILER_ID:Clang>,$<VERSION_LESS:$<C_COMPILER_VERSION>,16>>:-enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang>)
+# The same bytes wherever the tree lies: __FILE__, debug information, and the folder of the compiler's own record.
+target_compile_options(husk_options INTERFACE -ffile-prefix-map=${CMAKE_SOURCE_DIR}=/husk -ffile-prefix-map=${CMAKE_BINARY_DIR}=/build) # gcc takes the last that fits
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64")
 	target_compile_options(husk_options INTERFACE -fcf-protection)
 endif()
