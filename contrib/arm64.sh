@@ -20,6 +20,8 @@ fi
 export HUSK_SYSROOT=$sysroot
 cmake -S . -B build/arm64 -G Ninja -DCMAKE_TOOLCHAIN_FILE="$PWD/contrib/cmake/arm64.cmake" -DCMAKE_BUILD_TYPE=Release \
 	-DCMAKE_C_FLAGS_RELEASE="-O2 -g -DHUSK_RELEASE" -DHUSK_STATIC=ON -DHUSK_WERROR=ON >/dev/null
-cmake --build build/arm64 -j "$(nproc)" | tail -n 1
+log=$(mktemp)
+cmake --build build/arm64 -j "$(nproc)" >"$log" 2>&1 || { grep -E 'error|undefined|FAILED' "$log" >&2 || tail -n 20 "$log" >&2; exit 1; }
+rm -f "$log"
 file build/arm64/bin/containerd-shim-husk-v2 build/arm64/bin/husk-init 2>/dev/null | cut -d, -f1-4 || true
 ctest --test-dir build/arm64 -L '^unit$' -j "$(nproc)" --output-on-failure --no-tests=error "$@"

@@ -18,5 +18,6 @@ set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "One small process per pod speaks ttrpc to 
 install(FILES contrib/containerd/husk-v2.toml contrib/containerd/husk-v3.toml contrib/kubernetes/runtimeclass.yaml contrib/kubernetes/pod.yaml
 	contrib/apparmor/containerd-shim-husk-v2 DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(FILES README.md CHANGELOG.md SECURITY.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY contrib/docs DESTINATION ${CMAKE_INSTALL_DOCDIR}/contrib)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 include(CPack)
