@@ -307,6 +307,7 @@ static int create_with_cgroup(
 	if (r < 0)
 		return r;
 	r = oci_cgroup_give(c->cgroup, c->spec, c->host_uid, err);
+	oci_timing_mark(&(*take_job)->times, OCI_MARK_CGROUP);
 	if (r == 0)
 		r = oci_launch_begin(c, take_job, fn, arg, err);
 	if (r < 0)
@@ -330,9 +331,11 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
     struct oci_container **ret, struct hk_err *err)
 {
 	struct oci_container *c;
+	struct oci_times times = { 0 };
 	struct oci_job *j = NULL;
 	int r;
 
+	oci_timing_mark(&times, OCI_MARK_BEGIN);
 	if (!hk_is_valid_id(o->id))
 		return hk_fail_text(err, HK_INVALID, EINVAL, "invalid container id \"%.80s\"", o->id);
 	c = calloc(1, sizeof(*c));
@@ -358,6 +361,9 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
 		r = o->on_cgroup(arg, oci_cgroup_path(c->cgroup), err);
 	if (r == 0)
 		r = create_rdt(c, err);
+	oci_timing_mark(&times, OCI_MARK_PARSED);
+	if (j)
+		j->times = times;
 	if (r == 0 && o->checkpoint)
 		r = oci_restore_prepare(c, &(struct oci_restoring){ o->checkpoint, &j, fn, arg }, err);
 	else if (r == 0)

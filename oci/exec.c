@@ -200,7 +200,9 @@ int oci_exec(struct oci_container *c, const struct oci_exec_opts *o, oci_launch_
 	j = oci_job_new(c);
 	if (!j)
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "exec");
+	oci_timing_mark(&j->times, OCI_MARK_BEGIN);
 	r = fill(j, o, err);
+	oci_timing_mark(&j->times, OCI_MARK_PARSED);
 	if (r == 0 && o->tree)
 		r = oci_cgroup_sub_make(c->cgroup, o->tree, &j->tree_fd, err);
 	if (r == 0)

@@ -70,6 +70,8 @@ static void exec_done(struct oci_launch *l)
 		oci_launch_fail_step(l, HK_INTERNAL, -r, "the new process was lost");
 		return;
 	}
+	oci_timing_mark(&l->times, OCI_MARK_CREATED);
+	oci_timing_tell(l);
 	oci_launch_end(l);
 	fn(arg, &got, NULL);
 }
@@ -101,6 +103,7 @@ static void on_created(struct oci_launch *l, const struct oci_msg *m)
 		return;
 	}
 	c->init_pid = got.pid;
+	oci_timing_mark(&l->times, OCI_MARK_CREATED);
 	l->state = LS_CREATED;
 	hk_timer_cancel(&l->timer);
 	l->fn(l->arg, &got, NULL);
@@ -134,6 +137,8 @@ static void init_runs(struct oci_launch *l)
 	};
 	struct hk_err err;
 
+	oci_timing_mark(&l->times, OCI_MARK_RUNS);
+	oci_timing_tell(l);
 	l->state = LS_POSTSTART;
 	hk_timer_cancel(&l->timer);
 	oci_launch_close(l);
@@ -378,6 +383,7 @@ static int spawn(struct oci_launch *l, struct hk_err *err)
 		return hk_fail(err, HK_INTERNAL, -r, "socketpair");
 	l->sock = pair[0];
 	j->s.sync_fd = pair[1];
+	l->page->step_from_ns = l->times.at_ns[OCI_MARK_BEGIN] ? hk_now_ns() : 0;
 	pid = clone_first(l);
 	if (pid == 0) {
 		(void)hk_close(pair[0]); /* else the child would never see the shim's end of it close */
@@ -388,6 +394,7 @@ static int spawn(struct oci_launch *l, struct hk_err *err)
 	(void)hk_close(pair[1]);
 	if (pid < 0)
 		return hk_fail(err, HK_INTERNAL, -pid, "clone the set-up process");
+	oci_timing_mark(&l->times, OCI_MARK_CLONED);
 	l->first_pid = pid;
 	hk_reaper_hold(l->c->engine->reaper, &l->hold_first, &l->first_pid);
 	hk_reaper_hold(l->c->engine->reaper, &l->hold_final, &l->page->final_pid);
@@ -442,7 +449,7 @@ int oci_launch_begin(
 		oci_job_free(j);
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "launch");
 	}
-	*l = (struct oci_launch){ .c = c, .job = j, .is_exec = j->is_exec, .fn = fn, .arg = arg };
+	*l = (struct oci_launch){ .c = c, .job = j, .is_exec = j->is_exec, .fn = fn, .arg = arg, .times = j->times };
 	l->sock = l->first_pidfd = l->console_fd = -1;
 	hk_source_init(&l->src, HK_PASS_IO, on_socket, l);
 	hk_timer_init(&l->timer, oci_launch_timer, l);
@@ -472,6 +479,7 @@ int oci_launch_start(struct oci_launch *l, oci_done_fn *fn, void *arg, struct hk
 	r = l->sock < 0 ? -EPIPE : oci_sync_send(l->sock, OCI_MSG_GO, 0, -1);
 	if (r < 0)
 		return hk_fail_text(err, HK_BAD_STATE, -r, "cannot start: the container's init has ended");
+	oci_timing_mark(&l->times, OCI_MARK_GO);
 	l->state = LS_STARTING;
 	l->started = fn;
 	l->arg = arg;

@@ -15,6 +15,7 @@
 #include "oci/seccomp.h"
 #include "oci/setup.h"
 #include "oci/sync.h"
+#include "oci/timing.h"
 
 struct oci_launch;
 
@@ -69,6 +70,7 @@ struct oci_job {
 	const char *apparmor_profile, *selinux_label;
 	struct oci_bpf bpf;    /* owned */
 	char **env;
+	struct oci_times times; /* so far */
 	char exe[4096];
 };
 
@@ -109,12 +111,12 @@ struct oci_launch {
 	oci_launch_fn *fn;
 	oci_done_fn *started;
 	void *arg;
+	struct oci_times times;
 	struct hk_err err;
 };
 
-/* child.c: the steps of a create, from the first instruction to execve. Never return. */
+/* child.c, exec.c: the steps from the first instruction to execve. Never return. */
 _Noreturn void oci_child_create(struct oci_job *j);
-/* exec.c: the same for an exec. */
 _Noreturn void oci_child_exec(struct oci_job *j);
 
 /* launch.c. Takes *take_job (heap). On error the job is freed and nothing is left; else fn runs once, later. */

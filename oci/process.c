@@ -63,6 +63,7 @@ void oci_rows_run(struct oci_job *j, const struct oci_row *rows, size_t n)
 		j->s.at = -1;
 		j->page->step = (uint16_t)rows[i].step;
 		r = rows[i].fn ? rows[i].fn(j, &err) : rows[i].file_fn(&j->s, &err);
+		oci_timing_step(j->page, rows[i].step);
 		if (r == 0)
 			continue;
 		if (err.code == 0)
@@ -349,6 +350,7 @@ int oci_step_exec(struct oci_job *j, struct hk_err *err)
 		if (r < 0)
 			return r;
 	}
+	oci_timing_step(j->page, OCI_STEP_SECCOMP);
 	j->page->step = OCI_STEP_EXEC; /* from here EOF means that the program runs */
 	if (j->process->has_reaper)
 		return exec_reaper(j, err);

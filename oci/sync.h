@@ -101,6 +101,8 @@ struct oci_page { /* MAP_SHARED; written by the child, read by the shim */
 	volatile pid_t final_pid; /* in the shim's pid namespace; 0 until the middle process has cloned it */
 	int32_t listener;         /* the seccomp listener's number in the child; 0 until it is there. Atomic, as the next */
 	bool is_listener_sent;    /* the shim's answer */
+	uint64_t step_from_ns;    /* oci/timing.h; 0 = nothing is timed */
+	uint32_t step_ns[OCI_N_STEPS];
 };
 
 const char *oci_step_name(unsigned step);
