@@ -15,7 +15,7 @@ enum { SHIM_STATE_DIR_SIZE = sizeof(SHIM_RUN_DIR) + 1 + 16 }; /* with the NUL */
 /* SHIM_RUN_DIR/<16 hex digits of the daemon's address>: two daemons of a node may use the same namespace and ids. */
 void shim_state_dir(const char *grpc_address, char ret[SHIM_STATE_DIR_SIZE]);
 /* The fds a server is born with, next to /dev/null as 0 to 2. */
-enum { SHIM_FD_LISTENER = 3, SHIM_FD_READY = 4 };
+enum { SHIM_FD_LISTENER = 3, SHIM_FD_READY = 4, SHIM_FD_IMAGE = 5 };
 
 struct hk_err;
 

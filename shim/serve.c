@@ -60,6 +60,7 @@ struct server {
 	struct sbx_pod *pod; /* owned */
 	struct shim_life life;
 	struct hk_timer memory;
+	int image_fd; /* owned; see on_memory */
 };
 
 /* ---- facts ---- */
@@ -110,9 +111,15 @@ static void on_event(void *arg, const struct sbx_event *ev)
 	hk_timer_set(&s->loop, &s->memory, MEMORY_RELEASE_MS);
 }
 
+/*
+ * And the last fd of the detached mount we run from goes: the kernel waits a fraction of a millisecond for it to be out of sight, which
+ * `start` would have to sit out before it could answer.
+ */
 static void on_memory(void *owner)
 {
-	(void)owner;
+	struct server *s = owner;
+
+	s->image_fd = hk_close(s->image_fd);
 	shim_memory_release();
 }
 
@@ -308,6 +315,8 @@ static int run(struct server *s, struct hk_err *err)
 
 	(void)fcntl(SHIM_FD_LISTENER, F_SETFD, FD_CLOEXEC);
 	(void)fcntl(SHIM_FD_READY, F_SETFD, FD_CLOEXEC);
+	if (fcntl(SHIM_FD_IMAGE, F_SETFD, FD_CLOEXEC) == 0)
+		s->image_fd = SHIM_FD_IMAGE;
 	r = harden(err);
 	if (r == 0) {
 		open_log(s);
@@ -324,7 +333,7 @@ static int run(struct server *s, struct hk_err *err)
 
 int shim_cmd_serve(const struct shim_flags *f)
 {
-	struct server s = { .flags = f, .signal_fd = -1, .log_fd = -1 };
+	struct server s = { .flags = f, .signal_fd = -1, .log_fd = -1, .image_fd = -1 };
 	struct hk_err err = { 0 };
 	int r;
 
@@ -344,6 +353,7 @@ int shim_cmd_serve(const struct shim_flags *f)
 	shim_life_done(&s.life);
 	shim_events_done(&s.events);
 	hk_timer_cancel(&s.memory);
+	hk_close(s.image_fd);
 	hk_source_del(&s.loop, &s.signals);
 	hk_close(s.signal_fd);
 	hk_loop_done(&s.loop);

@@ -159,7 +159,7 @@ static int place(const struct launch *l, struct hk_err *err)
 }
 
 /* Each goes to its place over a free number, since it may stand where another must go. */
-static int arrange_fds(int listener, int ready, struct hk_err *err)
+static int arrange_fds(int listener, int ready, int image, struct hk_err *err)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -172,9 +172,9 @@ static int arrange_fds(int listener, int ready, struct hk_err *err)
 	for (int fd = 0; fd <= 2; fd++)
 		if (dup2(null, fd) < 0)
 			return hk_fail(err, HK_INTERNAL, errno, "arrange file descriptors");
-	if (dup2(listener, SHIM_FD_LISTENER) < 0 || dup2(ready, SHIM_FD_READY) < 0)
+	if (dup2(listener, SHIM_FD_LISTENER) < 0 || dup2(ready, SHIM_FD_READY) < 0 || dup2(image, SHIM_FD_IMAGE) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "arrange file descriptors");
-	return hk_cloexec_from(SHIM_FD_READY + 1);
+	return hk_cloexec_from(SHIM_FD_IMAGE + 1);
 }
 
 static char *word(const char *s)
@@ -193,7 +193,7 @@ static int run(const struct launch *l, int image, struct hk_err *err)
 	return hk_fail(err, HK_INTERNAL, errno, "execute %s", l->self);
 }
 
-static void child(const struct launch *l)
+static _Noreturn void child(const struct launch *l)
 {
 	struct hk_err err = { 0 };
 	/* Copies out of the way of the fds that the server is born with. */
@@ -204,13 +204,23 @@ static void child(const struct launch *l)
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();
-	if (place(l, &err) == 0 && arrange_fds(l->spawn->listener, ready, &err) == 0)
+	if (place(l, &err) == 0 && arrange_fds(l->spawn->listener, ready, image, &err) == 0)
 		(void)run(l, image, &err);
 	(void)hk_write_full(ready, err.text, strlen(err.text));
 	_exit(1);
 }
 
 /* ---- the parent ---- */
+
+/* Without a copy of our memory: there is nothing for us to do until the server's image has taken its place. */
+static pid_t give_birth(const struct launch *l)
+{
+	pid_t pid = vfork();
+
+	if (pid == 0)
+		child(l);
+	return pid;
+}
 
 struct await {
 	struct hk_loop loop;
@@ -336,11 +346,9 @@ int shim_spawn(const struct shim_spawn *s, struct hk_err *err)
 		return hk_fail(err, HK_INTERNAL, errno, "make pipe");
 	ready = pipefd[0];
 	l.ready = pipefd[1];
-	pid = fork();
+	pid = give_birth(&l);
 	if (pid < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "fork the server");
-	if (pid == 0)
-		child(&l);
 	l.ready = hk_close(l.ready);
 	return await(pid, ready, err);
 }
