@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bench-driver EVENTS-SOCKET — times one thing a command: reads a line, does it, prints "ok NANOSECONDS..." on one line. bench.py says what
+ * and in which order; what it does itself lies between the times, never in them. Names have no blanks; "-" means none.
+ *
+ *   peer NAME BINARY SERVICE ADDRESS   who can be asked for
+ *   pod PEER ID BUNDLE PROCS           start, connect, Create, Start; then the pids of shim and init
+ *   parallel PEER N BUNDLES            N pods at once, BUNDLES/0...: all of it, then each
+ *   container POD ID BUNDLE            Create, Start
+ *   exec POD ID N FIFOS                N times Exec, Start, Wait, Delete of the process set by `process`; FIFOS: "-" or a directory
+ *   stats POD ID N
+ *   stream POD ID BUNDLE OUT FIFO      Create with stdout OUT; from Start to the end of what is read from FIFO; then the bytes
+ *   kill POD ID, delete POD ID, end POD
+ *   process JSON
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/bench/pod.h"
+
+enum { PEERS_MAX = 8, PODS_MAX = 2048, WORDS_MAX = 8, PARALLEL_MAX = 128, PIPE_BYTES = 1 << 20 };
+
+static struct bench_peer peers[PEERS_MAX];
+static struct bench_pod *pods[PODS_MAX];
+static char *process_json;
+
+static const struct bench_peer *peer_of(const char *name)
+{
+	for (int i = 0; i < PEERS_MAX; i++)
+		if (strcmp(peers[i].name, name) == 0)
+			return &peers[i];
+	bench_fail("no peer %s", name);
+}
+
+static struct bench_pod **slot_of(const char *id)
+{
+	for (int i = 0; i < PODS_MAX; i++)
+		if (id ? pods[i] && strcmp(pods[i]->id, id) == 0 : !pods[i])
+			return &pods[i];
+	bench_fail("no pod %s", id ? id : "slot");
+}
+
+static struct bench_pod *pod_of(const char *id)
+{
+	return *slot_of(id);
+}
+
+static const char *word_or_null(const char *w)
+{
+	return strcmp(w, "-") == 0 ? NULL : w;
+}
+
+static void say(uint64_t v)
+{
+	printf(" %llu", (unsigned long long)v);
+}
+
+static void do_peer(char **w)
+{
+	for (int i = 0; i < PEERS_MAX; i++) {
+		struct bench_peer *p = &peers[i];
+
+		if (p->name[0] && strcmp(p->name, w[1]) != 0)
+			continue;
+		(void)snprintf(p->name, sizeof(p->name), "%s", w[1]);
+		(void)snprintf(p->binary, sizeof(p->binary), "%s", w[2]);
+		(void)snprintf(p->service, sizeof(p->service), "%s", w[3]);
+		(void)snprintf(p->address, sizeof(p->address), "%s", w[4]);
+		return;
+	}
+	bench_fail("too many peers");
+}
+
+static struct bench_pod *pod_alloc(void)
+{
+	struct bench_pod *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		bench_fail("no memory");
+	return p;
+}
+
+static void do_pod(char **w)
+{
+	struct bench_pod *p = pod_alloc();
+	struct bench_times t;
+
+	bench_pod_new(peer_of(w[1]), p, w[2], w[3], word_or_null(w[4]), &t);
+	*slot_of(NULL) = p;
+	say(t.start);
+	say(t.connect);
+	say(t.create);
+	say(t.run);
+	say((uint64_t)p->shim_pid);
+	say((uint64_t)p->init_pid);
+}
+
+struct one {
+	pthread_t thread;
+	const struct bench_peer *peer;
+	struct bench_pod *pod;
+	pthread_barrier_t *gate;
+	char id[64], bundle[256];
+	struct bench_times t;
+};
+
+static void *run_one(void *arg)
+{
+	struct one *o = arg;
+
+	(void)pthread_barrier_wait(o->gate);
+	bench_pod_new(o->peer, o->pod, o->id, o->bundle, NULL, &o->t);
+	return NULL;
+}
+
+static void do_parallel(char **w)
+{
+	static struct one all[PARALLEL_MAX];
+	int n = (int)strtol(w[2], NULL, 10);
+	pthread_barrier_t gate;
+	uint64_t t0, t1;
+
+	if (n < 1 || n > PARALLEL_MAX || pthread_barrier_init(&gate, NULL, (unsigned)n + 1) != 0)
+		bench_fail("parallel %s", w[2]);
+	for (int i = 0; i < n; i++) {
+		struct one *o = &all[i];
+
+		*o = (struct one){ .peer = peer_of(w[1]), .pod = pod_alloc(), .gate = &gate };
+		(void)snprintf(o->bundle, sizeof(o->bundle), "%s/%d", w[3], i);
+		(void)snprintf(o->id, sizeof(o->id), "par%d", i);
+		if (pthread_create(&o->thread, NULL, run_one, o) != 0)
+			bench_fail("thread %d", i);
+	}
+	(void)pthread_barrier_wait(&gate);
+	t0 = bench_now_ns();
+	for (int i = 0; i < n; i++)
+		(void)pthread_join(all[i].thread, NULL);
+	t1 = bench_now_ns();
+	(void)pthread_barrier_destroy(&gate);
+	say(t1 - t0);
+	for (int i = 0; i < n; i++) {
+		*slot_of(NULL) = all[i].pod;
+		say(all[i].t.start + all[i].t.connect + all[i].t.create + all[i].t.run);
+	}
+}
+
+static void do_container(char **w)
+{
+	uint64_t create, both = bench_container_new(pod_of(w[1]), w[2], w[3], NULL, &create);
+
+	say(create);
+	say(both - create);
+}
+
+static void do_exec(char **w)
+{
+	long n = strtol(w[3], NULL, 10);
+
+	if (!process_json)
+		bench_fail("no process");
+	for (long i = 0; i < n; i++)
+		say(bench_exec(pod_of(w[1]), w[2], process_json, word_or_null(w[4])));
+}
+
+static void do_stats(char **w)
+{
+	long n = strtol(w[3], NULL, 10);
+
+	for (long i = 0; i < n; i++)
+		say(bench_stats(pod_of(w[1]), w[2]));
+}
+
+/* The reader: as fast as can be, into nothing, so that the writer's side is what is measured. */
+static void *drain(void *arg)
+{
+	int fd = *(int *)arg, null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	static uint64_t total;
+	ssize_t n;
+
+	total = 0;
+	while ((n = splice(fd, NULL, null, NULL, PIPE_BYTES, SPLICE_F_MOVE)) > 0 || (n < 0 && errno == EINTR))
+		total += (uint64_t)n;
+	(void)close(null);
+	return n < 0 ? NULL : &total;
+}
+
+static void do_stream(char **w)
+{
+	int fd = w[5][0] == '-' ? -1 : open(w[5], O_RDWR | O_CLOEXEC | O_NONBLOCK), hold = fd;
+	struct bench_pod *p = pod_of(w[1]);
+	pthread_t reader;
+	uint64_t t0, t1;
+	void *total = NULL;
+
+	if (fd >= 0) { /* held for both ways until the writer is there, lest the reader finds an end at once */
+		fd = open(w[5], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		if (fd < 0 || fcntl(fd, F_SETFL, 0) < 0)
+			bench_fail("open %s: %s", w[5], strerror(errno));
+	}
+	(void)bench_container_new(p, w[2], w[3], word_or_null(w[4]), NULL);
+	t0 = bench_now_ns();
+	if (fd >= 0) {
+		(void)pthread_create(&reader, NULL, drain, &fd);
+		(void)close(hold);
+	}
+	t1 = t0 + bench_run_to_end(p, w[2]);
+	if (fd >= 0) {
+		(void)bench_delete(p, w[2]);
+		(void)pthread_join(reader, &total);
+		t1 = bench_now_ns();
+		(void)close(fd);
+		if (!total)
+			bench_fail("read %s", w[5]);
+	}
+	say(t1 - t0);
+	say(total ? *(uint64_t *)total : 0);
+}
+
+static void do_kill(char **w)
+{
+	say(bench_kill(pod_of(w[1]), w[2]));
+}
+
+static void do_delete(char **w)
+{
+	say(bench_delete(pod_of(w[1]), w[2]));
+}
+
+static void do_end(char **w)
+{
+	struct bench_pod **p = slot_of(w[1]);
+
+	say(bench_pod_end(*p));
+	free(*p);
+	*p = NULL;
+}
+
+static const struct {
+	const char *name;
+	int n_words;
+	void (*fn)(char **w);
+} commands[] = {
+	{ "peer", 5, do_peer },
+	{ "pod", 5, do_pod },
+	{ "parallel", 4, do_parallel },
+	{ "container", 4, do_container },
+	{ "exec", 5, do_exec },
+	{ "stats", 4, do_stats },
+	{ "stream", 6, do_stream },
+	{ "kill", 3, do_kill },
+	{ "delete", 3, do_delete },
+	{ "end", 2, do_end },
+};
+
+static void run_line(char *line)
+{
+	char *w[WORDS_MAX] = { NULL }, *save = NULL;
+	int n = 0;
+
+	if (strncmp(line, "process ", strlen("process ")) == 0) {
+		free(process_json);
+		process_json = strdup(line + strlen("process "));
+		printf("ok\n");
+		return;
+	}
+	for (char *p = strtok_r(line, " ", &save); p && n < WORDS_MAX; p = strtok_r(NULL, " ", &save))
+		w[n++] = p;
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (n != commands[i].n_words || strcmp(w[0], commands[i].name) != 0)
+			continue;
+		printf("ok");
+		commands[i].fn(w);
+		printf("\n");
+		return;
+	}
+	bench_fail("command %s with %d words", n ? w[0] : "", n);
+}
+
+int main(int argc, char **argv)
+{
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t n;
+
+	if (argc != 2)
+		bench_fail("usage: bench-driver EVENTS-SOCKET");
+	(void)signal(SIGPIPE, SIG_IGN);
+	bench_take_events(argv[1]);
+	while ((n = getline(&line, &room, stdin)) > 0) {
+		line[n - 1] = '\0';
+		run_line(line);
+		(void)fflush(stdout);
+	}
+	free(line);
+	return 0;
+}
