@@ -24,7 +24,7 @@ class Bundles:
         for d in ("bin", "proc", "dev", "sys", "run", "etc", "tmp"):
             os.makedirs(f"{self.rootfs}/{d}", exist_ok=True)
         shutil.copy(payload, f"{self.rootfs}/bin/payload")
-        self.logs = []
+        self.logs, self.made = [], []
         self.cgroup = f"/husk-bench-{os.path.basename(top)}"
 
     def process(self, *args):
@@ -40,6 +40,7 @@ class Bundles:
             change(document)
         path = f"{self.top}/{name}"
         os.makedirs(path)
+        self.made.append(path)
         with open(f"{path}/config.json", "w", encoding="utf-8") as f:
             json.dump(document, f)
         # The daemon's end of the shim's log; the Go shim ends where there is none.
@@ -47,9 +48,12 @@ class Bundles:
         self.logs.append(os.open(f"{path}/log", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         return path
 
-    def close_logs(self):
+    def forget(self):
+        """All bundles so far; cgroups that a runtime has left stay visible to the end."""
         while self.logs:
             os.close(self.logs.pop())
+        while self.made:
+            shutil.rmtree(self.made.pop())
 
     def join_net(self, path):
         """A change for `make`: a given network namespace, as in CRI."""

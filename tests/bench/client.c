@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,6 +37,7 @@ void bench_fail(const char *format, ...)
 
 void bench_connect(struct bench_conn *c, const char *path, const char *service)
 {
+	const struct timeval patience = { .tv_sec = 20 };
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 
 	*c = (struct bench_conn){ .service = service, .next_stream = 1 };
@@ -45,6 +47,8 @@ void bench_connect(struct bench_conn *c, const char *path, const char *service)
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (c->fd < 0 || connect(c->fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
 		bench_fail("connect %s: %s", path, strerror(errno));
+	if (setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
+		bench_fail("timeout: %s", strerror(errno));
 }
 
 void bench_close(struct bench_conn *c)
@@ -103,7 +107,7 @@ static void read_some(struct bench_conn *c)
 	struct ttrpc_frame frame;
 
 	if (n <= 0)
-		bench_fail("the shim has closed the connection");
+		bench_fail(n < 0 && errno == EAGAIN ? "no answer within 20 s" : "the shim has closed the connection");
 	while (ttrpc_reader_next(&c->reader, &data, &left, &frame))
 		if (frame.type == TTRPC_RESPONSE)
 			keep(c, &frame, at_ns);

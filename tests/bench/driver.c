@@ -3,13 +3,15 @@
  * bench-driver EVENTS-SOCKET — times one thing a command: reads a line, does it, prints "ok NANOSECONDS..." on one line. bench.py says what
  * and in which order; what it does itself lies between the times, never in them. Names have no blanks; "-" means none.
  *
- *   peer NAME BINARY SERVICE ADDRESS   who can be asked for
+ *   peer NAME BINARY SERVICE ADDRESS PATH   who can be asked for; PATH: what its runtime is found in
  *   pod PEER ID BUNDLE PROCS           start, connect, Create, Start; then the pids of shim and init
- *   parallel PEER N BUNDLES            N pods at once, BUNDLES/0...: all of it, then each
+ *   parallel PEER N BUNDLE             N pods at once, of BUNDLE-0 and so on, with the bundles' names: all of it, then each
  *   container POD ID BUNDLE            Create, Start
  *   exec POD ID N FIFOS                N times Exec, Start, Wait, Delete of the process set by `process`; FIFOS: "-" or a directory
  *   stats POD ID N
- *   stream POD ID BUNDLE OUT FIFO      Create with stdout OUT; from Start to the end of what is read from FIFO; then the bytes
+ *   stream POD ID BUNDLE OUT FIFO TERMINAL   a container with stdout OUT: from Start to the end of what is read from FIFO, or to
+ *                                      the answer of its Delete where that is "-"; then the bytes read. TERMINAL: 0 or 1
+ *   plain PROGRAM BYTES FIFO           the same without a shim: from the fork
  *   kill POD ID, delete POD ID, end POD
  *   process JSON
  */
@@ -20,6 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/bench/pod.h"
@@ -72,6 +76,8 @@ static void do_peer(char **w)
 		(void)snprintf(p->binary, sizeof(p->binary), "%s", w[2]);
 		(void)snprintf(p->service, sizeof(p->service), "%s", w[3]);
 		(void)snprintf(p->address, sizeof(p->address), "%s", w[4]);
+		if (w[5][0] != '-')
+			(void)snprintf(p->path, sizeof(p->path), "PATH=%s", w[5]);
 		return;
 	}
 	bench_fail("too many peers");
@@ -132,8 +138,8 @@ static void do_parallel(char **w)
 		struct one *o = &all[i];
 
 		*o = (struct one){ .peer = peer_of(w[1]), .pod = pod_alloc(), .gate = &gate };
-		(void)snprintf(o->bundle, sizeof(o->bundle), "%s/%d", w[3], i);
-		(void)snprintf(o->id, sizeof(o->id), "par%d", i);
+		(void)snprintf(o->bundle, sizeof(o->bundle), "%s-%d", w[3], i);
+		(void)snprintf(o->id, sizeof(o->id), "%.60s", strrchr(o->bundle, '/') + 1);
 		if (pthread_create(&o->thread, NULL, run_one, o) != 0)
 			bench_fail("thread %d", i);
 	}
@@ -152,7 +158,7 @@ static void do_parallel(char **w)
 
 static void do_container(char **w)
 {
-	uint64_t create, both = bench_container_new(pod_of(w[1]), w[2], w[3], NULL, &create);
+	uint64_t create, both = bench_container_new(pod_of(w[1]), w[2], w[3], &create);
 
 	say(create);
 	say(both - create);
@@ -177,49 +183,99 @@ static void do_stats(char **w)
 }
 
 /* The reader: as fast as can be, into nothing, so that the writer's side is what is measured. */
+struct reader {
+	pthread_t thread;
+	int fd;
+	uint64_t n_bytes, at_ns;
+};
+
 static void *drain(void *arg)
 {
-	int fd = *(int *)arg, null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	static uint64_t total;
+	struct reader *r = arg;
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	ssize_t n;
 
-	total = 0;
-	while ((n = splice(fd, NULL, null, NULL, PIPE_BYTES, SPLICE_F_MOVE)) > 0 || (n < 0 && errno == EINTR))
-		total += (uint64_t)n;
+	while ((n = splice(r->fd, NULL, null, NULL, PIPE_BYTES, SPLICE_F_MOVE)) > 0 || (n < 0 && errno == EINTR))
+		r->n_bytes += (uint64_t)n;
+	r->at_ns = bench_now_ns();
 	(void)close(null);
-	return n < 0 ? NULL : &total;
+	return NULL;
+}
+
+static void reader_open(struct reader *r, const char *fifo)
+{
+	r->fd = open(fifo, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (r->fd < 0 || fcntl(r->fd, F_SETFL, 0) < 0)
+		bench_fail("open %s: %s", fifo, strerror(errno));
+}
+
+static void reader_end(struct reader *r)
+{
+	(void)pthread_join(r->thread, NULL);
+	(void)close(r->fd);
 }
 
 static void do_stream(char **w)
 {
-	int fd = w[5][0] == '-' ? -1 : open(w[5], O_RDWR | O_CLOEXEC | O_NONBLOCK), hold = fd;
+	const char *fifo = word_or_null(w[5]);
 	struct bench_pod *p = pod_of(w[1]);
-	pthread_t reader;
-	uint64_t t0, t1;
-	void *total = NULL;
+	struct bench_stdio io = { .out = w[4], .err = w[4], .is_terminal = w[6][0] == '1' };
+	struct reader r = { .fd = -1 }, err = { .fd = -1 };
+	char err_path[256];
+	uint64_t t0;
 
-	if (fd >= 0) { /* held for both ways until the writer is there, lest the reader finds an end at once */
-		fd = open(w[5], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-		if (fd < 0 || fcntl(fd, F_SETFL, 0) < 0)
-			bench_fail("open %s: %s", w[5], strerror(errno));
+	if (fifo)
+		reader_open(&r, fifo);
+	if (fifo && !io.is_terminal) {
+		(void)snprintf(err_path, sizeof(err_path), "%s.err", fifo);
+		io.err = err_path;
+		if (mkfifo(err_path, 0600) < 0)
+			bench_fail("mkfifo %s: %s", err_path, strerror(errno));
+		reader_open(&err, err_path);
 	}
-	(void)bench_container_new(p, w[2], w[3], word_or_null(w[4]), NULL);
+	bench_container_create(p, w[2], w[3], &io);
 	t0 = bench_now_ns();
-	if (fd >= 0) {
-		(void)pthread_create(&reader, NULL, drain, &fd);
-		(void)close(hold);
+	/* The writer is there by now, or a first read would find the end. */
+	if (fifo && pthread_create(&r.thread, NULL, drain, &r) != 0)
+		bench_fail("thread");
+	bench_run_to_end(p, w[2]);
+	(void)bench_delete(p, w[2]);
+	if (fifo)
+		reader_end(&r);
+	else
+		r.at_ns = bench_now_ns();
+	if (err.fd >= 0) {
+		(void)close(err.fd);
+		(void)unlink(err_path);
 	}
-	t1 = t0 + bench_run_to_end(p, w[2]);
-	if (fd >= 0) {
-		(void)bench_delete(p, w[2]);
-		(void)pthread_join(reader, &total);
-		t1 = bench_now_ns();
-		(void)close(fd);
-		if (!total)
-			bench_fail("read %s", w[5]);
+	say(r.at_ns - t0);
+	say(r.n_bytes);
+}
+
+static void do_plain(char **w)
+{
+	struct reader r = { .fd = -1 };
+	char what[] = "write", *argv[] = { w[1], what, w[2], w[3], NULL };
+	int status, hold;
+	uint64_t t0;
+	pid_t pid;
+
+	reader_open(&r, w[3]);
+	hold = open(w[3], O_WRONLY | O_CLOEXEC);
+	t0 = bench_now_ns();
+	pid = fork();
+	if (pid == 0) {
+		(void)execv(w[1], argv);
+		_exit(127);
 	}
-	say(t1 - t0);
-	say(total ? *(uint64_t *)total : 0);
+	if (pid < 0 || hold < 0 || pthread_create(&r.thread, NULL, drain, &r) != 0)
+		bench_fail("plain writer: %s", strerror(errno));
+	if (waitpid(pid, &status, 0) < 0 || status != 0)
+		bench_fail("plain writer: status %d", status);
+	(void)close(hold);
+	reader_end(&r);
+	say(r.at_ns - t0);
+	say(r.n_bytes);
 }
 
 static void do_kill(char **w)
@@ -246,13 +302,14 @@ static const struct {
 	int n_words;
 	void (*fn)(char **w);
 } commands[] = {
-	{ "peer", 5, do_peer },
+	{ "peer", 6, do_peer },
 	{ "pod", 5, do_pod },
 	{ "parallel", 4, do_parallel },
 	{ "container", 4, do_container },
 	{ "exec", 5, do_exec },
 	{ "stats", 4, do_stats },
-	{ "stream", 6, do_stream },
+	{ "stream", 7, do_stream },
+	{ "plain", 4, do_plain },
 	{ "kill", 3, do_kill },
 	{ "delete", 3, do_delete },
 	{ "end", 2, do_end },

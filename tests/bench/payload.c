@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench-payload — what runs inside the benchmark's containers, static and small, so that its own cost is next to nothing.
- *   bench-payload true | pause | write BYTES [THROUGH-FIFO]
- * The last writes zeros in pieces of 64 KiB to stdout, or to a FIFO it opens itself.
+ *   bench-payload true | pause | write BYTES [FIFO] | sink
+ * write: zeros in pieces of 64 KiB to stdout, or to a FIFO it opens itself. sink: containerd's binary:// logger, which forgets what it reads.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -25,6 +25,18 @@ static int write_zeros(unsigned long long left)
 	return 0;
 }
 
+/* Stdout of the container is 3, its stderr 4; closing 5 says that we are ready. */
+static int sink(void)
+{
+	enum { OUT = 3, READY = 5 };
+	static char bytes[PIECE];
+
+	(void)close(READY);
+	while (read(OUT, bytes, sizeof(bytes)) > 0)
+		;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -34,6 +46,8 @@ int main(int argc, char **argv)
 	if (strcmp(what, "pause") == 0)
 		for (;;)
 			(void)pause();
+	if (strcmp(what, "sink") == 0)
+		return sink();
 	if (strcmp(what, "write") != 0 || argc < 3)
 		return 2;
 	if (argc > 3) {

@@ -35,28 +35,49 @@ static void enter(const char *procs)
 	(void)close(fd);
 }
 
-static _Noreturn void exec_start(
-    const struct bench_peer *peer, const char *id, const char *bundle, const char *procs, int out)
+/* argv and env of `start`, made before the vfork. */
+struct birth {
+	char *argv[16], **env;
+	const char *bundle, *procs;
+	int out;
+};
+
+static _Noreturn void exec_start(const struct birth *b)
 {
-	char *argv[] = { str(peer->binary), str("-namespace"), str("bench"), str("-address"), str(peer->address),
-		str("-publish-binary"), str("/bin/false"), str("-id"), str(id), str("start"), NULL };
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-	if (procs)
-		enter(procs);
-	if (chdir(bundle) < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
-	    dup2(out, STDERR_FILENO) < 0)
+	if (b->procs)
+		enter(b->procs);
+	if (chdir(b->bundle) < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(b->out, STDOUT_FILENO) < 0 ||
+	    dup2(b->out, STDERR_FILENO) < 0)
 		_exit(1);
-	(void)execv(peer->binary, argv);
+	(void)execve(b->argv[0], b->argv, b->env);
 	_exit(127);
 }
 
-static pid_t spawn_start(const struct bench_peer *peer, const char *id, const char *bundle, const char *procs, int out)
+static char **env_of(const struct bench_peer *peer)
+{
+	size_t n = 0;
+	char **env;
+
+	while (environ[n])
+		n++;
+	env = calloc(n + 2, sizeof(*env));
+	if (!env)
+		bench_fail("no memory");
+	memcpy(env, environ, n * sizeof(*env));
+	for (size_t i = 0; peer->path[0] && i < n; i++)
+		if (strncmp(env[i], "PATH=", 5) == 0)
+			env[i] = str(peer->path);
+	return env;
+}
+
+static pid_t spawn_start(const struct birth *b)
 {
 	pid_t pid = vfork();
 
 	if (pid == 0)
-		exec_start(peer, id, bundle, procs, out);
+		exec_start(b);
 	if (pid < 0)
 		bench_fail("vfork: %s", strerror(errno));
 	return pid;
@@ -65,7 +86,13 @@ static pid_t spawn_start(const struct bench_peer *peer, const char *id, const ch
 /* Runs `start` as containerd does: until both its output and itself have ended. */
 static void run_start(const struct bench_peer *peer, struct bench_pod *p, const char *bundle, const char *procs)
 {
-	char text[4096], *at;
+	struct birth b = { .argv = { str(peer->binary), str("-namespace"), str("bench"), str("-address"),
+			       str(peer->address), str("-publish-binary"), str("/bin/false"), str("-id"), p->id,
+			       str("start") },
+		.env = env_of(peer),
+		.bundle = bundle,
+		.procs = procs };
+	char text[4096], *at, *end;
 	size_t len = 0;
 	ssize_t n;
 	int fds[2], status;
@@ -73,31 +100,39 @@ static void run_start(const struct bench_peer *peer, struct bench_pod *p, const 
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		bench_fail("pipe: %s", strerror(errno));
-	pid = spawn_start(peer, p->id, bundle, procs, fds[1]);
+	b.out = fds[1];
+	pid = spawn_start(&b);
 	(void)close(fds[1]);
+	free(b.env);
 	while ((n = read(fds[0], text + len, sizeof(text) - 1 - len)) > 0)
 		len += (size_t)n;
 	text[len] = '\0';
 	(void)close(fds[0]);
 	if (waitpid(pid, &status, 0) < 0 || status != 0)
 		bench_fail("%s start: %s", peer->name, text);
-	/* Bare, or inside of JSON. */
+	/* Bare, or inside of JSON or a protobuf message. */
 	at = strstr(text, "unix://");
 	if (!at)
 		bench_fail("%s start answers: %s", peer->name, text);
 	at += strlen("unix://");
-	at[strcspn(at, "\"\n")] = '\0';
+	for (end = at; *end > ' ' && *end != '"'; end++)
+		;
+	*end = '\0';
 	(void)snprintf(p->socket, sizeof(p->socket), "%s", at);
 }
 
-static uint32_t send_create(struct bench_pod *p, const char *id, const char *bundle, const char *out)
+static uint32_t send_create(struct bench_pod *p, const char *id, const char *bundle, const struct bench_stdio *io)
 {
 	Husk__Task__CreateTaskRequest rq;
 
 	husk__task__create_task_request__init(&rq);
 	rq.id = str(id);
 	rq.bundle = str(bundle);
-	rq.stdout = str(out ? out : "");
+	if (io) {
+		rq.stdout = str(io->out);
+		rq.stderr = str(io->is_terminal ? "" : io->err);
+		rq.terminal = io->is_terminal;
+	}
 	return bench_send(&p->conn, "Create", &rq.base);
 }
 
@@ -168,17 +203,18 @@ void bench_pod_new(const struct bench_peer *peer, struct bench_pod *p, const cha
 	look_up_pids(p);
 }
 
-uint64_t bench_container_new(
-    struct bench_pod *p, const char *id, const char *bundle, const char *out, uint64_t *ret_create)
+uint64_t bench_container_new(struct bench_pod *p, const char *id, const char *bundle, uint64_t *ret_create)
 {
 	uint64_t t0 = bench_now_ns();
-	uint64_t t1 = bench_wait(&p->conn, send_create(p, id, bundle, out), NULL, NULL);
+	uint64_t t1 = bench_wait(&p->conn, send_create(p, id, bundle, NULL), NULL, NULL);
 
-	if (ret_create)
-		*ret_create = t1 - t0;
-	if (out)
-		return t1 - t0;
+	*ret_create = t1 - t0;
 	return bench_wait(&p->conn, send_start(p, id, ""), NULL, NULL) - t0;
+}
+
+void bench_container_create(struct bench_pod *p, const char *id, const char *bundle, const struct bench_stdio *io)
+{
+	(void)bench_wait(&p->conn, send_create(p, id, bundle, io), NULL, NULL);
 }
 
 static int make_fifo(const char *dir, const char *name, char *ret_path, size_t size)
@@ -268,13 +304,12 @@ uint64_t bench_kill(struct bench_pod *p, const char *id)
 	return t1 - t0;
 }
 
-uint64_t bench_run_to_end(struct bench_pod *p, const char *id)
+void bench_run_to_end(struct bench_pod *p, const char *id)
 {
 	uint32_t wait = send_wait(p, id, "");
-	uint64_t t0 = bench_now_ns();
 
 	(void)bench_wait(&p->conn, send_start(p, id, ""), NULL, NULL);
-	return bench_wait(&p->conn, wait, NULL, NULL) - t0;
+	(void)bench_wait(&p->conn, wait, NULL, NULL);
 }
 
 uint64_t bench_delete(struct bench_pod *p, const char *id)

@@ -11,6 +11,7 @@ struct bench_peer {
 	char binary[256];  /* the shim */
 	char service[64];
 	char address[128]; /* containerd's, which there need not be */
+	char path[512];    /* "PATH=...", where the shim finds its runtime */
 };
 
 struct bench_pod {
@@ -33,14 +34,20 @@ void bench_take_events(const char *path);
 void bench_pod_new(const struct bench_peer *peer, struct bench_pod *p, const char *id, const char *bundle, const char *procs,
     struct bench_times *ret);
 /* Create and Start of one more container: the time of both. */
-uint64_t bench_container_new(struct bench_pod *p, const char *id, const char *bundle, const char *out, uint64_t *ret_create);
+uint64_t bench_container_new(struct bench_pod *p, const char *id, const char *bundle, uint64_t *ret_create);
+/* Create alone, with stdout and, unless it has a terminal, stderr. */
+struct bench_stdio {
+	const char *out, *err;
+	bool is_terminal;
+};
+void bench_container_create(struct bench_pod *p, const char *id, const char *bundle, const struct bench_stdio *io);
 /* Exec, Start, Wait, Delete. process: config.json's process object. fifos: a directory to make stdout's and stderr's in, or NULL. */
 uint64_t bench_exec(struct bench_pod *p, const char *id, const char *process, const char *fifos);
 uint64_t bench_stats(struct bench_pod *p, const char *id);
 /* From SIGKILL to the answer of a Wait that was there before. */
 uint64_t bench_kill(struct bench_pod *p, const char *id);
-/* From nothing but Start's request until a container that ends by itself has been waited for. */
-uint64_t bench_run_to_end(struct bench_pod *p, const char *id);
+/* Start, then Wait until it has ended by itself. */
+void bench_run_to_end(struct bench_pod *p, const char *id);
 uint64_t bench_delete(struct bench_pod *p, const char *id);
 /* Shutdown until the shim's process is gone. */
 uint64_t bench_pod_end(struct bench_pod *p);

@@ -1,0 +1,451 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured, row by row: every function takes the Bench and fills its results; peers take turns within each round, so that a busy
+moment of the machine meets all of them."""
+import glob
+import os
+import re
+import signal
+import statistics
+import subprocess
+import time
+
+from bundles import Bundles
+
+TASK_V2, TASK_V3 = "containerd.task.v2.Task", "containerd.task.v3.Task"
+TICKS = os.sysconf("SC_CLK_TCK")
+GIB = 1 << 30
+SETTLE_S = 1.5  # the shim gives memory back a second after the last thing that happened
+
+
+class Peer:
+    def __init__(self, name, title, binary, service=TASK_V2, path=None):
+        self.name, self.title, self.binary, self.service, self.path = name, title, binary, service, path
+        self.cannot = set()  # of FEATURES
+
+
+FEATURES = ("container", "fifos", "terminal", "binary", "file")
+
+
+class Driver:
+    """bench-driver: one command a line, times in nanoseconds."""
+
+    def __init__(self, program, events):
+        self.process = subprocess.Popen([program, events], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, *words):
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        answer = line.split()
+        if not line.endswith("\n") or answer[0] != "ok":
+            raise RuntimeError(f"bench-driver ended at: {' '.join(map(str, words))[:100]}")
+        return [int(v) for v in answer[1:]]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Bench:
+    def __init__(self, top, programs, peers, document):
+        self.top, self.programs, self.peers = top, programs, peers
+        self.bundles = Bundles(top, f"{programs}/bench-payload", document)
+        self.drive = Driver(f"{programs}/bench-driver", f"{top}/events")
+        for p in peers:
+            self.drive("peer", p.name, p.binary, p.service, f"{top}/containerd.sock", p.path or "-")
+        self.drive("process", self.bundles.process("true"))
+        self.samples = {}  # row -> peer -> [ns]
+        self.figures = {}  # row -> peer -> number
+        self.n = 0
+
+    def add(self, row, who, values):
+        self.samples.setdefault(row, {}).setdefault(who, []).extend(values)
+
+    def figure(self, row, who, value):
+        self.figures.setdefault(row, {})[who] = value
+
+    def name(self, prefix="p"):
+        self.n += 1
+        return f"{os.path.basename(self.top)[-8:]}-{prefix}{self.n}"
+
+    def floor(self, what, n, *args):
+        out = subprocess.run([f"{self.programs}/bench-floor", what, str(n), *args], stdout=subprocess.PIPE, text=True, check=True).stdout
+        return [[int(v) for v in line.split()] for line in out.splitlines()]
+
+    @property
+    def filter(self):
+        return f"{self.top}/filter"
+
+    # ---- a pod's life ----
+    def pod(self, peer, change=None, procs="-", name=None):
+        """(name, the four times, shim's pid)"""
+        name = name or self.name()
+        times = self.drive("pod", peer.name, name, self.bundles.make(name, "pause", change=change), procs)
+        return name, times[:4], times[4]
+
+    def end(self, name, containers=()):
+        """Kills and deletes the containers, then the pod's own, then the shim: (kill to Wait, Delete, Shutdown until gone)."""
+        for c in containers:
+            self.drive("kill", name, c)
+            self.drive("delete", name, c)
+        return self.drive("kill", name, name)[0], self.drive("delete", name, name)[0], self.drive("end", name)[0]
+
+    def forget(self):
+        """What the pods so far had on disk; cgroups that a runtime left stay visible to the end."""
+        self.bundles.forget()
+
+    def close(self):
+        self.drive.close()
+        self.bundles.forget()
+        remove_cgroups(self.bundles.cgroup)
+
+
+def cgroup_roots():
+    top = "/sys/fs/cgroup"
+    return [top] if os.path.exists(f"{top}/cgroup.procs") else [f"{top}/{d}" for d in sorted(os.listdir(top)) if os.path.isdir(f"{top}/{d}")
+                                                                 and not os.path.islink(f"{top}/{d}")]
+
+
+def remove_cgroups(path):
+    """With whatever a runtime that failed has left in them."""
+    for root in cgroup_roots():
+        for procs in glob.glob(f"{root}{path}/**/cgroup.procs", recursive=True):
+            with open(procs, encoding="ascii") as f:
+                for pid in f.read().split():
+                    os.kill(int(pid), signal.SIGKILL)
+                    time.sleep(0.1)
+    for root in cgroup_roots():
+        for found, _, _ in sorted(os.walk(root + path), reverse=True):
+            try:
+                os.rmdir(found)
+            except OSError as e:
+                print(f"left behind: {found}: {e.strerror}")
+
+
+def cpu_ticks(pid):
+    """utime, stime and the same of all children that were waited for: every process an exec makes comes to be a child of the shim's."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+        return sum(int(v) for v in f.read().rsplit(")", 1)[1].split()[11:15])
+
+
+def status(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
+        return dict(line.split(":", 1) for line in f.read().splitlines())
+
+
+def memory(pid):
+    """KiB of smaps_rollup's fields, page tables, threads, fds."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as f:
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in f if line.endswith("kB\n")}
+    s = status(pid)
+    return {"anonymous": kib["Anonymous"] + kib["Swap"], "rss": kib["Rss"], "pss": kib["Pss"], "private dirty": kib["Private_Dirty"],
+            "page tables": int(s["VmPTE"].split()[0]), "threads": int(s["Threads"]), "fds": len(os.listdir(f"/proc/{pid}/fd"))}
+
+
+def inotify_count(pid):
+    return sum(os.readlink(f"/proc/{pid}/fd/{fd}") == "anon_inode:inotify" for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
+# ---- the rows ----
+
+def life(b, rounds, execs, floors):
+    """Pod ready, containers 2 and 10, exec, Stats, kill, Delete, Shutdown; beside them the kernel's floor."""
+    for i in range(rounds):
+        for row, what in (("pod ready", "pod"), ("exec of true", "exec")):
+            b.add(row, "floor", [v[0] for v in b.floor(what, floors, b.bundles.rootfs, b.filter)])
+        for make, enter, remove in b.floor("cgroup", 1, b.bundles.cgroup.lstrip("/") + "-floor"):
+            b.add("cgroup made and entered, no runtime", "floor", [make + enter])
+            b.add("cgroup removed, no runtime", "floor", [remove])
+        for peer in b.peers:
+            name, times, _ = b.pod(peer)
+            b.add("pod ready", peer.name, [sum(times)])
+            for part, value in zip(("start", "connect", "Create", "Start"), times):
+                b.add(f"of it {part}", peer.name, [value])
+            more = []
+            for k in range(2, 2 if "container" in peer.cannot else 11 if i % 4 == 0 else 3):
+                c = b.name("c")
+                more.append(c)
+                times = b.drive("container", name, c, b.bundles.make(c, "pause"))
+                if k in (2, 10):
+                    b.add(f"container {k} of a pod", peer.name, [sum(times)])
+            b.add("exec of true", peer.name, b.drive("exec", name, name, execs, "-"))
+            if "fifos" not in peer.cannot:
+                b.add("exec of true with two FIFOs", peer.name, b.drive("exec", name, name, execs, b.top))
+            b.add("Stats", peer.name, b.drive("stats", name, name, execs))
+            for row, value in zip(("kill to Wait", "Delete", "Shutdown until gone"), b.end(name, more)):
+                b.add(row, peer.name, [value])
+        b.forget()
+
+
+def exec_cpu(b, n):
+    """CPU of everything that an exec of true makes run, the driver's own left out."""
+    for peer in b.peers:
+        name, _, pid = b.pod(peer)
+        b.drive("exec", name, name, 5, "-")
+        before = cpu_ticks(pid)
+        count = n if peer.name == "husk" else max(10, n // 10)
+        b.drive("exec", name, name, count, "-")
+        b.figure("CPU of an exec of true, ms", peer.name, (cpu_ticks(pid) - before) * 1000 / TICKS / count)
+        b.end(name)
+    b.forget()
+
+
+def cold_filter(b, rounds):
+    """The first pod of a node: the profile is not compiled yet."""
+    husk = b.peers[0]
+    for _ in range(rounds):
+        for path in glob.glob("/run/husk/seccomp/[0-9a-f]*"):
+            os.unlink(path)
+        name, times, _ = b.pod(husk)
+        b.add("pod ready, filter cache cold", husk.name, [sum(times)])
+        b.end(name)
+    b.forget()
+
+
+def parallel(b, counts, repeats):
+    for n in counts:
+        for _ in range(repeats):
+            for peer in b.peers:
+                base = b.name("at-once")
+                for i in range(n):
+                    b.bundles.make(f"{base}-{i}", "pause")
+                times = b.drive("parallel", peer.name, n, f"{b.top}/{base}")
+                b.add(f"{n} pods at once, the last is ready", peer.name, [times[0]])
+                for i in range(n):
+                    b.end(f"{base}-{i}")
+                b.forget()
+
+
+def kernel_memory(cgroup):
+    """Bytes that the kernel keeps for the shims (not the containers): v1's counter or v2's."""
+    for path, key in (("/sys/fs/cgroup/memory", None), ("/sys/fs/cgroup", "kernel")):
+        try:
+            if key is None:
+                with open(f"{path}{cgroup}/memory.kmem.usage_in_bytes", encoding="ascii") as f:
+                    return int(f.read())
+            with open(f"{path}{cgroup}/memory.stat", encoding="ascii") as f:
+                return dict((k, int(v)) for k, v in (line.split() for line in f))[key]
+        except (OSError, KeyError):
+            continue
+    return None
+
+
+def shims_cgroup(b, peer):
+    """A memory cgroup for the shims alone; its cgroup.procs file."""
+    path = f"{b.bundles.cgroup}-shims-{peer.name}"
+    root = "/sys/fs/cgroup/memory" if os.path.isdir("/sys/fs/cgroup/memory") else "/sys/fs/cgroup"
+    os.makedirs(root + path, exist_ok=True)
+    return path, f"{root}{path}/cgroup.procs"
+
+
+def memory_at(b, peer, n, shims):
+    """One line of the memory table: medians over the pods alive, sums of nothing."""
+    pids = [pid for _, pid in shims]
+    time.sleep(SETTLE_S)
+    step = max(1, len(pids) // 25)
+    each = [memory(pid) for pid in pids[::step]]
+    for key in each[0]:
+        b.figure(f"memory, {n} pods: {key}", peer.name, statistics.median(m[key] for m in each))
+
+
+def many(b, peer, counts, change=None):
+    """Pods up to the last of `counts`, memory at each; [seconds of each pod], taken down again."""
+    path, procs = shims_cgroup(b, peer)
+    empty = kernel_memory(path)
+    pods, times, full = [], [], None
+    for n in range(1, counts[-1] + 1):
+        name, t, pid = b.pod(peer, change=change, procs=procs)
+        pods.append((name, pid))
+        times.append(sum(t))
+        if n in counts:
+            memory_at(b, peer, n, pods)
+            full = kernel_memory(path)
+            if full is not None:
+                b.figure(f"memory, {n} pods: kernel, per pod", peer.name, (full - (empty or 0)) / 1024 / n)
+    for name, _ in pods:
+        b.end(name)
+    b.forget()
+    remove_cgroups(path)
+    return times
+
+
+def edge_ratio(times):
+    n = min(50, len(times) // 2)
+    return statistics.median(times[-n:]) / statistics.median(times[:n])
+
+
+def scale(b, counts, peer_counts):
+    """Memory at 1, 10, 100, 500 pods, and what the 500th costs against the first: with a given network namespace and with new ones."""
+    last = counts[-1]
+    row = f"the last of {last} pods against the first"
+    subprocess.run(["ip", "netns", "add", "husk-bench"], check=True)
+    try:
+        given = many(b, b.peers[0], counts, b.bundles.join_net("/run/netns/husk-bench"))
+    finally:
+        subprocess.run(["ip", "netns", "del", "husk-bench"], check=True)
+    b.figure(f"{row}, given network namespace", "husk", edge_ratio(given))
+    settle_net()
+    keep = subprocess.Popen([f"{b.programs}/bench-floor", "keep", str(last), b.bundles.rootfs, b.filter],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    floor = [int(keep.stdout.readline()) for _ in range(last)]
+    keep.stdin.close()
+    keep.wait()
+    b.figure(f"{row}, new network namespaces", "floor", edge_ratio(floor))
+    settle_net()
+    b.figure(f"{row}, new network namespaces", "husk", edge_ratio(many(b, b.peers[0], [last])))
+    settle_net()
+    for peer in b.peers[1:]:
+        times = many(b, peer, [n for n in counts if n <= peer_counts])
+        b.figure(f"the last of {len(times)} pods against the first, new network namespaces", peer.name, edge_ratio(times))
+        settle_net()
+
+
+def settle_net():
+    """The kernel buries network namespaces slowly and holds up who makes new ones meanwhile."""
+    def alive():
+        with open("/proc/slabinfo", encoding="ascii") as f:
+            return next((int(line.split()[1]) for line in f if line.startswith("net_namespace ")), 0)
+    last, same = alive(), 0
+    for _ in range(120):
+        time.sleep(0.5)
+        now = alive()
+        same = same + 1 if now >= last else 0
+        last = now
+        if same == 4:
+            return
+
+
+def growth(b, execs, peer_execs):
+    """Anonymous memory and fds of one pod before and after that many execs, and with a second container."""
+    for peer in b.peers:
+        name, _, pid = b.pod(peer)
+        b.drive("exec", name, name, 60, "-")
+        time.sleep(SETTLE_S)
+        before = memory(pid)
+        n = execs if peer.name == "husk" else peer_execs
+        for _ in range(n // 50):
+            b.drive("exec", name, name, 50, "-")
+        time.sleep(SETTLE_S)
+        after = memory(pid)
+        b.figure(f"anonymous KiB more after {n} execs", peer.name, after["anonymous"] - before["anonymous"])
+        b.figure(f"fds more after {n} execs", peer.name, after["fds"] - before["fds"])
+        more = []
+        for _ in range(0 if "container" in peer.cannot else 10):
+            c = b.name("c")
+            more.append(c)
+            b.drive("container", name, c, b.bundles.make(c, "pause"))
+        time.sleep(SETTLE_S)
+        last = memory(pid)
+        b.figure("anonymous KiB of each further container", peer.name, (last["anonymous"] - after["anonymous"]) / 10)
+        b.figure("fds of each further container", peer.name, (last["fds"] - after["fds"]) / 10)
+        b.figure("inotify instances", peer.name, inotify_count(pid))
+        b.end(name, more)
+    b.forget()
+
+
+def wakeups(b, seconds):
+    """Switches of the shim's threads while nobody asks anything."""
+    for peer in b.peers:
+        name, _, pid = b.pod(peer)
+        time.sleep(SETTLE_S + 1)
+
+        def switches():
+            total = 0
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as f:
+                    total += sum(int(v) for v in re.findall(r"ctxt_switches:\s+(\d+)", f.read()))
+            return total
+        before = switches()
+        time.sleep(seconds)
+        b.figure(f"wake-ups of an idle pod in {seconds} s", peer.name, switches() - before)
+        b.end(name)
+    b.forget()
+
+
+def own_cpu(pid):
+    """Seconds of the process itself, without its children."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+        return sum(int(v) for v in f.read().rsplit(")", 1)[1].split()[11:13]) / TICKS
+
+
+def stream(b, peer, row, size, out, fifo="-", terminal=False):
+    """One container that writes `size` bytes to `out`: throughput, and the shim's own CPU."""
+    name, _, pid = b.pod(peer)
+    c = b.name("s")
+
+    def change(document):
+        document["process"]["terminal"] = terminal
+    bundle = b.bundles.make(c, "write", str(size), change=change)
+    if fifo != "-":
+        os.mkfifo(fifo, 0o600)
+    before = own_cpu(pid)
+    ns, n_bytes = b.drive("stream", name, c, bundle, out, fifo, int(terminal))
+    used = own_cpu(pid) - before
+    if fifo != "-":
+        os.unlink(fifo)
+        if n_bytes != size:
+            raise RuntimeError(f"{row} by {peer.name}: {n_bytes} of {size} bytes came through")
+    b.add(f"{row}, MiB/s", peer.name, [size / (1 << 20) / (ns / 1e9)])
+    b.add(f"{row}, shim's CPU a GiB, s", peer.name, [used * GIB / size])
+    b.end(name)
+
+
+def to_fifo(b, peer, size):
+    fifo = f"{b.top}/stdout.fifo"
+    stream(b, peer, "stdout to a FIFO", size, fifo, fifo)
+
+
+def to_terminal(b, peer, size):
+    fifo = f"{b.top}/stdout.fifo"
+    stream(b, peer, "stdout by a terminal", size // 4, fifo, fifo, terminal=True)
+
+
+def to_logger(b, peer, size):
+    stream(b, peer, "stdout to binary://", size, f"binary://{b.programs}/bench-payload?sink=1")
+
+
+def to_file(b, peer, size):
+    log = f"{b.top}/stdout.log"
+    stream(b, peer, "stdout to file://", size // 2, f"file://{log}")
+    os.unlink(log)
+
+
+def stdout(b, rounds, size):
+    """One writer's bytes to where its client wants them: a FIFO, a terminal, a logger, a file; and to a FIFO without any shim."""
+    fifo = f"{b.top}/stdout.fifo"
+    for _ in range(rounds):
+        os.mkfifo(fifo, 0o600)
+        ns, _ = b.drive("plain", f"{b.programs}/bench-payload", size, fifo)
+        os.unlink(fifo)
+        b.add("stdout to a FIFO, MiB/s", "floor", [size / (1 << 20) / (ns / 1e9)])
+        for peer in b.peers:
+            for feature, fn in (("fifos", to_fifo), ("terminal", to_terminal), ("binary", to_logger), ("file", to_file)):
+                if feature not in peer.cannot:
+                    fn(b, peer, size)
+        b.forget()
+
+
+def one_life(b, peer):
+    name, _, _ = b.pod(peer)
+    b.drive("exec", name, name, 1, "-")
+    b.drive("stats", name, name, 1)
+    b.end(name)
+
+
+def with_containers(b, peer):
+    name, _, _ = b.pod(peer)
+    more = [b.name("c") for _ in range(9)]
+    for c in more:
+        b.drive("container", name, c, b.bundles.make(c, "pause"))
+    b.end(name, more)
+
+
+def with_fifos(b, peer):
+    name, _, _ = b.pod(peer)
+    b.drive("exec", name, name, 5, b.top)
+    b.end(name)
+    to_fifo(b, peer, 1 << 20)
+
+
+TRIES = {"life": one_life, "container": with_containers, "fifos": with_fifos, "terminal": lambda b, peer: to_terminal(b, peer, 1 << 20),
+         "binary": lambda b, peer: to_logger(b, peer, 1 << 20), "file": lambda b, peer: to_file(b, peer, 1 << 20)}
