@@ -85,7 +85,7 @@ def try_peer(top, programs, peer, document):
     """Each thing once and small: what a peer cannot do here is left out of its column and said; without a whole life it is no peer."""
     for feature, fn in measure.TRIES.items():
         b = measure.Bench(tempfile.mkdtemp(dir=top), programs, [peer], document)
-        pids = shims(peer)
+        pids = measure.shims(peer)
         try:
             fn(b, peer)
         except RuntimeError as e:
@@ -94,24 +94,10 @@ def try_peer(top, programs, peer, document):
                 raise
             peer.cannot.add(feature)
         finally:
-            for pid in shims(peer) - pids:
+            for pid in measure.shims(peer) - pids:
                 os.kill(pid, signal.SIGKILL)
             b.close()
     return "life" not in peer.cannot
-
-
-def shims(peer):
-    """Pids of the peer's shims in our namespace of ids, such as one that hangs leaves behind."""
-    found = set()
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                words = f.read().split(b"\0")
-        except OSError:
-            continue
-        if words[0] == peer.binary.encode() and b"bench" in words:
-            found.add(int(pid))
-    return found
 
 
 def through_ctr(b, n):
@@ -142,8 +128,8 @@ def profile(b, args):
     with open(wrapper, "w", encoding="ascii") as f:
         f.write(f'#!/bin/sh\nexec {args.build}/bin/containerd-shim-husk-v2 -debug "$@"\n')
     os.chmod(wrapper, 0o755)
-    b.drive("peer", "debug", wrapper, measure.TASK_V2, f"{b.top}/containerd.sock", "-")
     debug, found = measure.Peer("debug", "debug", wrapper), {}
+    b.begin(debug)
     for _ in range(15):
         name, times, _ = b.pod(debug)
         for part, value in zip(("start", "connect", "Create", "Start"), times):

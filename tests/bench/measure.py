@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is measured, row by row: every function takes the Bench and fills its results; peers take turns within each round, so that a busy
 moment of the machine meets all of them."""
+import contextlib
 import glob
 import os
 import re
@@ -21,6 +22,7 @@ class Peer:
     def __init__(self, name, title, binary, service=TASK_V2, path=None):
         self.name, self.title, self.binary, self.service, self.path = name, title, binary, service, path
         self.cannot = set()  # of FEATURES
+        self.failures = 0
 
 
 FEATURES = ("container", "fifos", "terminal", "binary", "file")
@@ -47,16 +49,54 @@ class Driver:
 
 
 class Bench:
+    """A driver of its own for each peer: one that hangs takes nobody else along."""
+
     def __init__(self, top, programs, peers, document):
         self.top, self.programs, self.peers = top, programs, peers
         self.bundles = Bundles(top, f"{programs}/bench-payload", document)
-        self.drive = Driver(f"{programs}/bench-driver", f"{top}/events")
-        for p in peers:
-            self.drive("peer", p.name, p.binary, p.service, f"{top}/containerd.sock", p.path or "-")
-        self.drive("process", self.bundles.process("true"))
+        self.drivers, self.pods, self.n_drivers = {}, {}, 0
+        for peer in peers:
+            self.begin(peer)
         self.samples = {}  # row -> peer -> [ns]
         self.figures = {}  # row -> peer -> number
         self.n = 0
+
+    def begin(self, peer):
+        self.n_drivers += 1
+        drive = Driver(f"{self.programs}/bench-driver", f"{self.top}/events{self.n_drivers}")
+        drive("peer", peer.name, peer.binary, peer.service, f"{self.top}/containerd.sock", peer.path or "-")
+        drive("process", self.bundles.process("true"))
+        self.drivers[peer.name] = drive
+
+    def drive(self, command, *words):
+        """Of a peer, of a pod that it has made, or (`plain`) of nobody."""
+        if command == "pod":
+            self.pods[words[1]] = self.drivers[words[0]]
+        elif command == "parallel":
+            for i in range(words[1]):
+                self.pods[f"{os.path.basename(words[2])}-{i}"] = self.drivers[words[0]]
+        drive = self.drivers.get(words[0]) or self.pods.get(words[0]) or self.drivers[self.peers[0].name]
+        return drive(command, *words)
+
+    @contextlib.contextmanager
+    def trying(self, peer, feature=None):
+        """A peer other than husk may fail: it goes on without that feature, and the third time the run without the peer."""
+        before = shims(peer)
+        try:
+            yield
+        except RuntimeError as e:
+            if peer.name == "husk":
+                raise
+            if feature:
+                peer.cannot.add(feature)
+                raise
+            print(f"{peer.title} failed: {e}", flush=True)
+            for pid in shims(peer) - before:
+                os.kill(pid, signal.SIGKILL)
+            self.begin(peer)
+            peer.failures += 1
+            if peer.failures == 3:
+                self.peers.remove(peer)
 
     def add(self, row, who, values):
         self.samples.setdefault(row, {}).setdefault(who, []).extend(values)
@@ -95,9 +135,24 @@ class Bench:
         self.bundles.forget()
 
     def close(self):
-        self.drive.close()
+        for drive in self.drivers.values():
+            drive.close()
         self.bundles.forget()
         remove_cgroups(self.bundles.cgroup)
+
+
+def shims(peer):
+    """Pids of the peer's shims that the benchmark has started, such as one that hangs leaves behind."""
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                words = f.read().split(b"\0")
+        except OSError:
+            continue
+        if words[0] == peer.binary.encode() and b"bench" in words:
+            found.add(int(pid))
+    return found
 
 
 def cgroup_roots():
@@ -156,37 +211,49 @@ def life(b, rounds, execs, floors):
         for make, enter, remove in b.floor("cgroup", 1, b.bundles.cgroup.lstrip("/") + "-floor"):
             b.add("cgroup made and entered, no runtime", "floor", [make + enter])
             b.add("cgroup removed, no runtime", "floor", [remove])
-        for peer in b.peers:
-            name, times, _ = b.pod(peer)
-            b.add("pod ready", peer.name, [sum(times)])
-            for part, value in zip(("start", "connect", "Create", "Start"), times):
-                b.add(f"of it {part}", peer.name, [value])
-            more = []
-            for k in range(2, 2 if "container" in peer.cannot else 11 if i % 4 == 0 else 3):
-                c = b.name("c")
-                more.append(c)
-                times = b.drive("container", name, c, b.bundles.make(c, "pause"))
-                if k in (2, 10):
-                    b.add(f"container {k} of a pod", peer.name, [sum(times)])
-            b.add("exec of true", peer.name, b.drive("exec", name, name, execs, "-"))
-            if "fifos" not in peer.cannot:
-                b.add("exec of true with two FIFOs", peer.name, b.drive("exec", name, name, execs, b.top))
-            b.add("Stats", peer.name, b.drive("stats", name, name, execs))
-            for row, value in zip(("kill to Wait", "Delete", "Shutdown until gone"), b.end(name, more)):
-                b.add(row, peer.name, [value])
+        for peer in list(b.peers):
+            with b.trying(peer):
+                one_life(b, peer, execs, 2 if i % 4 else 10)
         b.forget()
+
+
+def one_life(b, peer, execs, last):
+    name, times, _ = b.pod(peer)
+    b.add("pod ready", peer.name, [sum(times)])
+    for part, value in zip(("start", "connect", "Create", "Start"), times):
+        b.add(f"of it {part}", peer.name, [value])
+    more = []
+    for k in range(2, 2 if "container" in peer.cannot else last + 1):
+        more.append(b.name("c"))
+        times = b.drive("container", name, more[-1], b.bundles.make(more[-1], "pause"))
+        if k in (2, 10):
+            b.add(f"container {k} of a pod", peer.name, [sum(times)])
+    b.add("exec of true", peer.name, b.drive("exec", name, name, execs, "-"))
+    if "fifos" not in peer.cannot:
+        with b.trying(peer, "fifos"):
+            b.add("exec of true with two FIFOs", peer.name, b.drive("exec", name, name, execs, fifo_dir(b, peer)))
+    b.add("Stats", peer.name, b.drive("stats", name, name, execs))
+    for row, value in zip(("kill to Wait", "Delete", "Shutdown until gone"), b.end(name, more)):
+        b.add(row, peer.name, [value])
+
+
+def fifo_dir(b, peer):
+    path = f"{b.top}/fifos-{peer.name}-{peer.failures}"
+    os.makedirs(path, exist_ok=True)
+    return path
 
 
 def exec_cpu(b, n):
     """CPU of everything that an exec of true makes run, the driver's own left out."""
-    for peer in b.peers:
-        name, _, pid = b.pod(peer)
-        b.drive("exec", name, name, 5, "-")
-        before = cpu_ticks(pid)
-        count = n if peer.name == "husk" else max(10, n // 10)
-        b.drive("exec", name, name, count, "-")
-        b.figure("CPU of an exec of true, ms", peer.name, (cpu_ticks(pid) - before) * 1000 / TICKS / count)
-        b.end(name)
+    for peer in list(b.peers):
+        with b.trying(peer):
+            name, _, pid = b.pod(peer)
+            b.drive("exec", name, name, 5, "-")
+            before = cpu_ticks(pid)
+            count = n if peer.name == "husk" else max(10, n // 10)
+            b.drive("exec", name, name, count, "-")
+            b.figure("CPU of an exec of true, ms", peer.name, (cpu_ticks(pid) - before) * 1000 / TICKS / count)
+            b.end(name)
     b.forget()
 
 
@@ -205,15 +272,16 @@ def cold_filter(b, rounds):
 def parallel(b, counts, repeats):
     for n in counts:
         for _ in range(repeats):
-            for peer in b.peers:
-                base = b.name("at-once")
-                for i in range(n):
-                    b.bundles.make(f"{base}-{i}", "pause")
-                times = b.drive("parallel", peer.name, n, f"{b.top}/{base}")
-                b.add(f"{n} pods at once, the last is ready", peer.name, [times[0]])
-                for i in range(n):
-                    b.end(f"{base}-{i}")
-                b.forget()
+            for peer in list(b.peers):
+                with b.trying(peer):
+                    base = b.name("at-once")
+                    for i in range(n):
+                        b.bundles.make(f"{base}-{i}", "pause")
+                    times = b.drive("parallel", peer.name, n, f"{b.top}/{base}")
+                    b.add(f"{n} pods at once, the last is ready", peer.name, [times[0]])
+                    for i in range(n):
+                        b.end(f"{base}-{i}")
+                    b.forget()
 
 
 def kernel_memory(cgroup):
@@ -294,10 +362,11 @@ def scale(b, counts, peer_counts):
     settle_net()
     b.figure(f"{row}, new network namespaces", "husk", edge_ratio(many(b, b.peers[0], [last])))
     settle_net()
-    for peer in b.peers[1:]:
-        times = many(b, peer, [n for n in counts if n <= peer_counts])
-        b.figure(f"the last of {len(times)} pods against the first, new network namespaces", peer.name, edge_ratio(times))
-        settle_net()
+    for peer in list(b.peers[1:]):
+        with b.trying(peer):
+            times = many(b, peer, [n for n in counts if n <= peer_counts])
+            b.figure(f"the last of {len(times)} pods against the first, new network namespaces", peer.name, edge_ratio(times))
+            settle_net()
 
 
 def settle_net():
@@ -317,48 +386,57 @@ def settle_net():
 
 def growth(b, execs, peer_execs):
     """Anonymous memory and fds of one pod before and after that many execs, and with a second container."""
-    for peer in b.peers:
-        name, _, pid = b.pod(peer)
-        b.drive("exec", name, name, 60, "-")
-        time.sleep(SETTLE_S)
-        before = memory(pid)
-        n = execs if peer.name == "husk" else peer_execs
-        for _ in range(n // 50):
-            b.drive("exec", name, name, 50, "-")
-        time.sleep(SETTLE_S)
-        after = memory(pid)
-        b.figure(f"anonymous KiB more after {n} execs", peer.name, after["anonymous"] - before["anonymous"])
-        b.figure(f"fds more after {n} execs", peer.name, after["fds"] - before["fds"])
-        more = []
-        for _ in range(0 if "container" in peer.cannot else 10):
-            c = b.name("c")
-            more.append(c)
-            b.drive("container", name, c, b.bundles.make(c, "pause"))
-        time.sleep(SETTLE_S)
-        last = memory(pid)
-        b.figure("anonymous KiB of each further container", peer.name, (last["anonymous"] - after["anonymous"]) / 10)
-        b.figure("fds of each further container", peer.name, (last["fds"] - after["fds"]) / 10)
-        b.figure("inotify instances", peer.name, inotify_count(pid))
-        b.end(name, more)
+    for peer in list(b.peers):
+        with b.trying(peer):
+            name, _, pid = b.pod(peer)
+            b.drive("exec", name, name, 60, "-")
+            time.sleep(SETTLE_S)
+            before = memory(pid)
+            n = execs if peer.name == "husk" else peer_execs
+            for _ in range(n // 50):
+                b.drive("exec", name, name, 50, "-")
+            time.sleep(SETTLE_S)
+            after = memory(pid)
+            b.figure(f"anonymous KiB more after {n} execs", peer.name, after["anonymous"] - before["anonymous"])
+            b.figure(f"fds more after {n} execs", peer.name, after["fds"] - before["fds"])
+            more = []
+            for _ in range(0 if "container" in peer.cannot else 10):
+                c = b.name("c")
+                more.append(c)
+                b.drive("container", name, c, b.bundles.make(c, "pause"))
+            time.sleep(SETTLE_S)
+            last = memory(pid)
+            b.figure("anonymous KiB of each further container", peer.name, (last["anonymous"] - after["anonymous"]) / 10)
+            b.figure("fds of each further container", peer.name, (last["fds"] - after["fds"]) / 10)
+            b.figure("inotify instances", peer.name, inotify_count(pid))
+            b.end(name, more)
     b.forget()
 
 
-def wakeups(b, seconds):
-    """Switches of the shim's threads while nobody asks anything."""
-    for peer in b.peers:
-        name, _, pid = b.pod(peer)
-        time.sleep(SETTLE_S + 1)
+def switches(pid):
+    """How often any of its threads has been given the processor."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as f:
+            total += sum(int(v) for v in re.findall(r"ctxt_switches:\s+(\d+)", f.read()))
+    return total
 
-        def switches():
-            total = 0
-            for task in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as f:
-                    total += sum(int(v) for v in re.findall(r"ctxt_switches:\s+(\d+)", f.read()))
-            return total
-        before = switches()
-        time.sleep(seconds)
-        b.figure(f"wake-ups of an idle pod in {seconds} s", peer.name, switches() - before)
-        b.end(name)
+
+def wakeups(b, seconds):
+    """Of every peer's shim at once, while nobody asks anything."""
+    pods = []
+    for peer in list(b.peers):
+        with b.trying(peer):
+            name, _, pid = b.pod(peer)
+            pods.append((peer, name, pid))
+    time.sleep(SETTLE_S + 1)
+    before = [switches(pid) for _, _, pid in pods]
+    time.sleep(seconds)
+    for (peer, _, pid), n in zip(pods, before):
+        b.figure(f"wake-ups of an idle pod in {seconds} s", peer.name, switches(pid) - n)
+    for peer, name, _ in pods:
+        with b.trying(peer):
+            b.end(name)
     b.forget()
 
 
@@ -418,14 +496,15 @@ def stdout(b, rounds, size):
         ns, _ = b.drive("plain", f"{b.programs}/bench-payload", size, fifo)
         os.unlink(fifo)
         b.add("stdout to a FIFO, MiB/s", "floor", [size / (1 << 20) / (ns / 1e9)])
-        for peer in b.peers:
+        for peer in list(b.peers):
             for feature, fn in (("fifos", to_fifo), ("terminal", to_terminal), ("binary", to_logger), ("file", to_file)):
-                if feature not in peer.cannot:
-                    fn(b, peer, size)
+                if feature not in peer.cannot and peer in b.peers:
+                    with b.trying(peer), b.trying(peer, feature):
+                        fn(b, peer, size)
         b.forget()
 
 
-def one_life(b, peer):
+def short_life(b, peer):
     name, _, _ = b.pod(peer)
     b.drive("exec", name, name, 1, "-")
     b.drive("stats", name, name, 1)
@@ -442,10 +521,10 @@ def with_containers(b, peer):
 
 def with_fifos(b, peer):
     name, _, _ = b.pod(peer)
-    b.drive("exec", name, name, 5, b.top)
+    b.drive("exec", name, name, 5, fifo_dir(b, peer))
     b.end(name)
     to_fifo(b, peer, 1 << 20)
 
 
-TRIES = {"life": one_life, "container": with_containers, "fifos": with_fifos, "terminal": lambda b, peer: to_terminal(b, peer, 1 << 20),
+TRIES = {"life": short_life, "container": with_containers, "fifos": with_fifos, "terminal": lambda b, peer: to_terminal(b, peer, 1 << 20),
          "binary": lambda b, peer: to_logger(b, peer, 1 << 20), "file": lambda b, peer: to_file(b, peer, 1 << 20)}
