@@ -11,7 +11,7 @@
 enum {
 	BIG_BLOCK = 64 << 10,
 	STACK_DEPTH = 256 << 10, /* nothing of ours goes deeper */
-	STACK_KEEP = 1,          /* pages below this frame, for the callee */
+	STACK_KEEP = 512,        /* bytes below this frame, for the callee, which is a bare system call */
 };
 
 void shim_memory_init(void)
@@ -27,7 +27,7 @@ void shim_memory_init(void)
 void shim_memory_release(void)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t end = ((uintptr_t)__builtin_frame_address(0) & ~(page - 1)) - STACK_KEEP * page;
+	uintptr_t end = ((uintptr_t)__builtin_frame_address(0) - STACK_KEEP) & ~(page - 1);
 
 	(void)malloc_trim(0);
 	/*
