@@ -6,7 +6,7 @@
 #   contrib/bench.sh --quick     the same with few repetitions, about 2 minutes
 #   contrib/bench.sh --readme    everything, and the tables and the plot go into the README
 #   contrib/bench.sh --profile   each step of a create and an exec with its time, and their system calls
-#   contrib/bench.sh --vm ...    in the virtual machine of tests/vm: cgroup v2 alone, crun too; only ratios mean anything there
+#   contrib/bench.sh --vm        a short one in the virtual machine of tests/vm: cgroup v2 alone, crun too; only ratios mean anything there
 #
 # Peers: containerd-shim-runc-v2 and runc from Debian; where Go and cargo are, also their newest versions and the Rust shim, built once and
 # kept in ${XDG_CACHE_HOME:-/var/cache}/husk-bench. Results: build/bench/bench.md, bench.json, bench.svg.
@@ -23,7 +23,7 @@ cmake --build --preset release -j "$(nproc)" --target containerd-shim-husk-v2 hu
 if [ "${1:-}" = --vm ]; then
 	shift
 	./contrib/debian-deps.sh vm
-	exec ./tests/vm/run.sh trixie "$repo/build/release" -- "/usr/bin/python3 -u tests/bench/bench.py --build $repo/build/release --out /tmp/bench ${*:---quick}"
+	exec ./tests/vm/run.sh trixie "$repo/build/release" -- "/usr/bin/python3 -u tests/bench/bench.py --build $repo/build/release --out /tmp/bench --size vm $*"
 fi
 mkdir -p "$cache"
 if command -v go >/dev/null && [ ! -x "$cache/go/runc" ]; then
@@ -34,7 +34,7 @@ if command -v go >/dev/null && [ ! -x "$cache/go/runc" ]; then
 fi
 if command -v cargo >/dev/null && [ ! -x "$cache/rust/bin/containerd-shim-runc-v2-rs" ]; then
 	echo "building the Rust shim (crate containerd-runc-shim)"
-	cargo install --quiet containerd-runc-shim --root "$cache/rust" >"$cache/cargo.log" 2>&1 || echo "SKIP the Rust shim: $cache/cargo.log"
+	cargo install --quiet containerd-runc-shim --version "$rust" --root "$cache/rust" >"$cache/cargo.log" 2>&1 || echo "SKIP the Rust shim: $cache/cargo.log"
 fi
 export HUSK_BIN=$repo/build/release/bin PYTHONDONTWRITEBYTECODE=1
 exec /usr/bin/python3 -u tests/bench/bench.py --build "$repo/build/release" --out "$out" --runc-new "$cache/go" --rust "$cache/rust/bin/containerd-shim-runc-v2-rs" "$@"

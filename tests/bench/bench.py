@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark behind contrib/bench.sh: husk beside its peers and the kernel's floor, on the same bundles in the same run.
 
-  bench.py --build BUILD-DIR --out DIR [--quick] [--readme] [--profile] [--runc-new DIR] [--rust BINARY]
+  bench.py --build BUILD-DIR --out DIR [--size full|quick|vm] [--quick] [--readme] [--profile] [--runc-new DIR] [--rust BINARY]
 """
 import argparse
 import os
@@ -28,6 +28,8 @@ SIZES = {
              "growth": (10000, 200), "idle": 60, "stdout": (3, 1 << 29), "ctr": 12},
     "quick": {"rounds": 8, "execs": 5, "floors": 5, "cpu": 100, "cold": 2, "parallel": ([1, 8], 1), "scale": ([1, 10, 40], 10),
               "growth": (500, 50), "idle": 5, "stdout": (1, 1 << 27), "ctr": 3},
+    "vm": {"rounds": 6, "execs": 4, "floors": 5, "cpu": 40, "cold": 1, "parallel": ([1, 4], 1), "scale": ([1, 10], 4),
+           "growth": (200, 50), "idle": 20, "stdout": (1, 1 << 24), "ctr": 2},
 }
 
 
@@ -195,7 +197,8 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--build", required=True)
     p.add_argument("--out", required=True)
-    p.add_argument("--quick", action="store_true")
+    p.add_argument("--size", choices=SIZES, default="full")
+    p.add_argument("--quick", dest="size", action="store_const", const="quick")
     p.add_argument("--readme", action="store_true")
     p.add_argument("--profile", action="store_true")
     p.add_argument("--runc-new")
@@ -218,12 +221,12 @@ def main():
             return 0
         start = time.monotonic()
         try:
-            run(b, SIZES["quick" if args.quick else "full"])
+            run(b, SIZES[args.size])
         finally:
             b.close()
         names = {peer.name: peer.title for peer in peers}
         result = {"date": time.strftime("%Y-%m-%d"), "machine": about, "filter": n, "seconds": int(time.monotonic() - start),
-                  "revision": first_line("git", "-C", REPO, "rev-parse", "--short", "HEAD"), "options": " --quick" if args.quick else "",
+                  "revision": first_line("git", "-C", REPO, "rev-parse", "--short", "HEAD"), "options": {"full": "", "quick": " --quick", "vm": " --vm"}[args.size],
                   "names": {"husk": names.pop("husk"), "floor": "bare kernel calls", **names}, "samples": b.samples, "figures": b.figures,
                   "aims": report.Aims(b.samples, b.figures).judge()}
         report.write(result, args.out)
