@@ -52,7 +52,7 @@ int oci_cgroup_open(const char *cgroups_path, const char *id, struct oci_cgroup 
 	const struct cg_host *host = cg_host_get();
 
 	if (!host)
-		return hk_fail(err, HK_INTERNAL, ENOMEM, "read the cgroup mounts of the host");
+		return hk_fail(err, HK_INTERNAL, errno, "read the cgroup mounts of the host");
 	if (host->n == 0)
 		return hk_fail_text(err, HK_UNSUPPORTED, ENOENT, "no cgroup hierarchy is mounted on this host");
 	return cg_open_on(host, cgroups_path, id, ret, err);

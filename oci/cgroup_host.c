@@ -261,9 +261,14 @@ const struct cg_host *cg_host_get(void)
 		hk_autofree char *text = NULL;
 		hk_autofree struct cg_host *host = calloc(1, sizeof(*host));
 		size_t len;
+		int r = host ? hk_read_file_alloc(AT_FDCWD, "/proc/self/mountinfo", 64 << 20, &text, &len) : -ENOMEM;
 
-		if (!host || hk_read_file_alloc(AT_FDCWD, "/proc/self/mountinfo", 64 << 20, &text, &len) < 0 || cg_host_parse(text, host) < 0)
+		if (r == 0)
+			r = cg_host_parse(text, host);
+		if (r < 0) {
+			errno = -r;
 			return NULL;
+		}
 		keep_unified(host);
 		cached = hk_take_ptr(host);
 	}

@@ -50,7 +50,7 @@ struct cg_host {
 	struct cg_hier h[CG_MAX_HIERARCHIES];
 };
 
-/* The machine's, read once per process; NULL only when out of memory. */
+/* The machine's, read once per process; NULL + errno when it cannot be read. */
 const struct cg_host *cg_host_get(void);
 /* From the text of a mountinfo file; hierarchies mounted twice count once, at the mount that shows the most. v2 controllers are read. */
 int cg_host_parse(const char *mountinfo, struct cg_host *ret);

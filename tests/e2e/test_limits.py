@@ -16,7 +16,7 @@ import shim  # pylint: disable=wrong-import-position
 import ttrpc  # pylint: disable=wrong-import-position
 from shim import eventually, is_alive  # pylint: disable=wrong-import-position
 
-SLOW = int(os.environ.get("HUSK_TEST_SLOW", "1"))
+SLOW = float(os.environ.get("HUSK_TEST_SLOW", "1"))
 EXHAUSTED, UNKNOWN = 8, 2
 TRUE = {"type_url": shim.PROCESS_TYPE, "value": json.dumps(shim.process(["true"])).encode()}
 

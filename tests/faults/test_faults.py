@@ -25,7 +25,7 @@ import shim  # noqa: E402
 import ttrpc  # noqa: E402
 from shim import Pod, eventually, is_alive  # noqa: E402
 
-SLOW = int(os.environ.get("HUSK_TEST_SLOW", "1"))
+SLOW = float(os.environ.get("HUSK_TEST_SLOW", "1"))
 SITES_WANTED = 150
 HEADER, SITE = struct.Struct("IIII"), struct.Struct("QQIIII")
 NOT_FOUND, DEADLINE = 5, 4
