@@ -182,6 +182,13 @@ class BadCreates(PodTest):
         pod.run("bad", ["true"])
         self.assertEqual(pod.call("Wait", id="bad")["exit_status"], 0)
 
+    def test_no_process(self):
+        """runtime-spec, config.md: it is required when start is called, and not before."""
+        self.pod.create("c", ["true"], change=lambda d: d.pop("process"))
+        with self.assertRaisesRegex(ttrpc.Error, "process"):
+            self.pod.call("Start", id="c")
+        self.pod.call("Delete", id="c")
+
     def test_program_that_does_not_exist(self):
         pod = self.pod
         for i, program in enumerate(("nope", "/nope", "/etc")):
