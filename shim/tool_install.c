@@ -82,7 +82,6 @@ static int plan_k3s(const struct tool_containerd *c, bool is_uninstall, struct c
 	const char *name = c->major < 2 ? "config.toml" : "config-v3.toml";
 	const unsigned int version = c->major < 2 ? 2 : 3;
 	char dir[PATH_SIZE], drop_ins[PATH_SIZE];
-	hk_autofree char *base = NULL;
 
 	(void)hk_fmt(dir, sizeof(dir), "%.*s", (int)(strrchr(c->config, '/') - c->config), c->config);
 	(void)hk_fmt(drop_ins, sizeof(drop_ins), "%.300s/%s.d", dir, name);
