@@ -316,6 +316,71 @@ static int root_setting(void **state)
 	return r;
 }
 
+/* A cgroup inside the container's for one exec: born there, ended whole and alone, children in cgroups of its own making included. */
+static void test_an_execs_own(void **state)
+{
+	struct oci_resources r = { 0 };
+	struct oci_cgroup *cg = create_ok("/husk-test-v2/exec", &r);
+	struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD };
+	pid_t init = clone_into(cg), pids[3];
+	char path[PATH_MAX + 64];
+	struct hk_err err = { 0 };
+	int fd = -1, status, rc = -EBUSY;
+	bool populated;
+
+	(void)state;
+	assert_true(oci_cgroup_sub_make(cg, "../e", &fd, &err) < 0);
+	assert_int_equal(oci_cgroup_sub_end(cg, "e1"), 0); /* there is none */
+	assert_int_equal(oci_cgroup_sub_make(cg, "e1", &fd, &err), 0);
+	args.cgroup = (uint32_t)fd;
+	for (int i = 0; i < 3; i++) {
+		pids[i] = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+		assert_true(pids[i] >= 0);
+		while (pids[i] == 0)
+			pause();
+	}
+	assert_int_equal(mkdirat(fd, "deeper", 0755), 0);
+	assert_int_equal(hk_fmt(path, sizeof(path), "%d", (int)pids[2]) > 0, 1);
+	assert_int_equal(hk_write_file_at(fd, "deeper/cgroup.procs", path), 0);
+	close(fd);
+	for (int i = 0; i < 1000 && rc == -EBUSY; i++) {
+		rc = oci_cgroup_sub_end(cg, "e1");
+		for (int k = 0; k < 3; k++)
+			if (pids[k] > 0 && waitpid(pids[k], &status, WNOHANG) == pids[k])
+				pids[k] = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? 0 : -1;
+		usleep(1000);
+	}
+	assert_int_equal(rc, 0);
+	for (int k = 0; k < 3; k++)
+		assert_int_equal(pids[k], 0);
+	assert_int_equal(hk_fmt(path, sizeof(path), "%s/husk-test-v2/exec/husk-exec-e1", only_v2.h[0].mount) > 0, 1);
+	assert_int_equal(access(path, F_OK), -1);
+	populated = !oci_cgroup_is_empty(cg);
+	assert_true(populated); /* the init was not touched */
+	assert_int_equal(kill(init, 0), 0);
+	kill_and_reap(cg, init);
+	remove_ok(cg);
+}
+
+/* v2 freezes in an interruptible sleep: who is frozen there dies of SIGKILL, so nobody is named. (State D: tests/e2e/test_exits.py.) */
+static void test_the_frozen_are_not_stuck(void **state)
+{
+	struct oci_resources r = { 0 };
+	struct oci_cgroup *cg = create_ok("/husk-test-v2/stuck", &r);
+	pid_t pid = clone_into(cg);
+	char text[200];
+
+	(void)state;
+	assert_false(oci_cgroup_stuck(cg, text, sizeof(text)));
+	assert_int_equal(oci_cgroup_freeze(cg, true, NULL), 0);
+	for (int i = 0; i < 5000 && oci_cgroup_frozen(cg) != 1; i++)
+		usleep(1000);
+	assert_int_equal(oci_cgroup_frozen(cg), 1);
+	assert_false(oci_cgroup_stuck(cg, text, sizeof(text)));
+	kill_and_reap(cg, pid);
+	remove_ok(cg);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -324,6 +389,8 @@ int main(void)
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_bpf),
 		cmocka_unit_test(test_bpf_replaced_in_use),
+		cmocka_unit_test(test_an_execs_own),
+		cmocka_unit_test(test_the_frozen_are_not_stuck),
 	};
 
 	if (geteuid() != 0) {
