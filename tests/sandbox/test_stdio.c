@@ -325,6 +325,8 @@ static void test_a_grandchild_is_hung_up_on(void **state)
 	}
 	assert_int_equal(got, sizeof(big));
 	assert_true(at_eof(out));
+	for (int i = 0; i < 5000 && write(p, "late", 4) == 4; i++) /* the last close is a child's, which takes its time */
+		turn(1);
 	assert_int_equal(write(p, "late", 4), -1);
 	assert_int_equal(errno, EPIPE);
 	assert_int_equal(read(out, buf, sizeof(buf)), 0);
@@ -343,6 +345,7 @@ static void test_the_readers_come_in_any_order(void **state)
 	int out, e = reader_of(err_path), probe;
 
 	(void)state;
+	o.reader_wait_ms = 60000;
 	assert_int_equal(sbx_stdio_open(&o, on_ready, &r, &s, &err), 0);
 	turn(20);
 	assert_int_equal(r.calls, 0);
@@ -352,7 +355,8 @@ static void test_the_readers_come_in_any_order(void **state)
 	(void)hk_close(probe);
 	e = reader_of(err_path);
 	out = reader_of(out_path);
-	turn(100);
+	for (int i = 0; i < 1000 && r.calls == 0; i++)
+		turn(10);
 	assert_int_equal(r.calls, 1);
 	assert_false(r.failed);
 	sbx_stdio_free(s);
