@@ -6,6 +6,7 @@
 #   tests/vm/run.sh MACHINE BUILD-DIR -- COMMAND  a shell command in the source tree instead of the tests
 #   tests/vm/run.sh --fixture MACHINE BUILD-DIR   for ctest: success is that all tests were run; tests/vm/result.py tells how each ended
 #
+# Of the tests: those of the labels root and machine, with HUSK_VM_ALL=1 also the rest of containerd.
 # MACHINE: trixie, bookworm, or bookworm-v1 (Debian 12 with systemd on cgroup v1). Plain qemu emulates the processor (5 to 15 times slower than
 # the host), so that no /dev/kvm and no privilege is needed; there is no network. What was printed stays in BUILD-DIR/vm/MACHINE.log.
 # Exit code: that of the tests; 77 where qemu or mmdebstrap is not installed, but 1 if HUSK_VM_REQUIRED is set (CI).
@@ -41,7 +42,7 @@ cp -a "$source/tests" "$source/contrib" "$work/disk/tree$source"
 cp -a "$build/bin" "$work/disk/tree$build"
 [ ! -d "$build/bench" ] || cp -a "$build/bench" "$work/disk/tree$build" # contrib/bench.sh --vm
 find "$build/tests" -maxdepth 1 -type f -perm -u+x -exec cp -a -t "$work/disk/tree$build/tests" {} +
-ctest --test-dir "$build" --show-only=json-v1 -L '^(root|containerd)$' >"$work/disk/tests.json"
+ctest --test-dir "$build" --show-only=json-v1 -L "^(root|${HUSK_VM_ALL:+containerd|}machine)\$" >"$work/disk/tests.json"
 cat >"$work/disk/job" <<EOF
 printf "\\nhusk-vm: begin\\n"
 for path in '$source' '$build'; do
