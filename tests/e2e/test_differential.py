@@ -17,8 +17,10 @@ import daemon  # pylint: disable=wrong-import-position
 
 # What differs and may: (pattern, replacement, why both are right). Applied to every fact and file of both sides.
 ALLOWED = [
-    (r"^mount \S+ (/proc/\w+|/sys/firmware) r[wo],\S+( master:N)? - (devtmpfs|tmpfs) .*", r"mount mask \1",
+    (r"^mount \S+ (/proc/\w+|/sys/\w+|/etc/passwd) r[wo],\S+( master:N)? - (devtmpfs|tmpfs) .*", r"mount mask \1",
      "masks: husk binds the null device of the host, verified, not the container's own (CVE-2025-31133), and one sealed tmpfs (nr_inodes=1)"),
+    (r"^(mount / /mnt/b/doc .* - tmpfs tmpfs rw,size=1024k),mode=755$", r"\1",
+     "config.md, Mounts: a tmpfs without mode has that of the directory it covers; runc 1.1 gives it by chmod, husk as an option"),
     (r"^masked (\S+) d\S+ 0$", r"masked \1 empty directory", "the sealed tmpfs of a masked directory has mode 0555; runc 1.1 leaves 1777"),
     (r"^(mount / /sys .* - sysfs sysfs) r[wo]$", r"\1", "ro of sysfs is a flag of the mount; runc sets it on the superblock as well"),
     (r"^(mount / /sys/fs/cgroup) (rw|ro)(,\S+ - tmpfs) (tmpfs|cgroup) .*", r"\1\3",
@@ -54,7 +56,7 @@ for p in /proc/sys/kernel/domainname /proc/sysrq-trigger /proc/irq/default_smp_a
 echo "tty $(tty 2>&1)"
 for f in . cgroup.procs cgroup.subtree_control cgroup.threads memory.max memory.oom.group memory.reclaim; do
   [ -e /sys/fs/cgroup/$f ] && echo "owner $f $(stat -c %u:%g /sys/fs/cgroup/$f)"; done
-echo "keyring $(sed -n 's/^.*keyring *//p' /proc/keys 2>/dev/null | grep -c _ses)"
+echo "keyring $(sed -n 's/^.*keyring *//p' /proc/keys 2>/dev/null | grep -q _ses && echo seen)"
 echo "loginuid $(cat /proc/self/loginuid 2>/dev/null) lo $(ip addr show lo 2>/dev/null | grep -c 'UP')"
 echo "pgrp $(awk '{print ($5 == $1), ($6 == $1)}' /proc/1/stat)"
 """
@@ -100,6 +102,29 @@ def variant(change):
 
 def namespaces(c, *kinds):
     c["linux"]["namespaces"] = [{"type": k} for k in kinds]
+
+
+def bind(*options, destination="/mnt/b", source="/usr/share"):
+    return lambda c: c["mounts"].append({"destination": destination, "type": "bind", "source": source, "options": list(options)})
+
+
+def tmpfs(*options, destination="/mnt/t"):
+    return lambda c: c["mounts"].append({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": list(options)})
+
+
+def mounted(destination, *options):
+    """Other options for one of the base's mounts."""
+    return lambda c: next(m for m in c["mounts"] if m["destination"] == destination).update(options=list(options))
+
+
+def user_namespace(c, *more, maps=((0, 100000, 65536),)):
+    namespaces(c, "pid", "ipc", "uts", "mount", "network", "user", *more)
+    ranges = [{"containerID": a, "hostID": b, "size": n} for a, b, n in maps]
+    c["linux"].update(uidMappings=ranges, gidMappings=ranges)
+
+
+def all_of(*changes):
+    return lambda c: [change(c) for change in changes]
 
 
 def without_mount(c, destination):
@@ -158,6 +183,63 @@ CASES = {
         namespaces(c, "pid", "ipc", "uts", "mount", "network", "user", "cgroup"),
         c["linux"].update(uidMappings=[{"containerID": 0, "hostID": 100000, "size": 65536}], gidMappings=[{"containerID": 0, "hostID": 100000, "size": 65536}]),
         c["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "rw"]})),
+    # ---- namespaces ----
+    "host-ipc": lambda c: namespaces(c, "pid", "uts", "mount", "network"),
+    "host-uts": lambda c: namespaces(c, "pid", "ipc", "mount", "network"),
+    "mount-namespace-alone": lambda c: (namespaces(c, "mount"), c["linux"].pop("sysctl", None)),
+    "cgroupns-mount": all_of(lambda c: namespaces(c, "pid", "ipc", "uts", "mount", "network", "cgroup"), lambda c: c["mounts"].append(
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]})),
+    # ---- the process ----
+    "user-with-permitted-caps": all_of(lambda c: c["process"]["user"].update(uid=1000, gid=1000), lambda c: c["process"]["capabilities"].update(
+        inheritable=["CAP_CHOWN", "CAP_KILL"])),
+    "caps-bounding-alone": lambda c: c["process"].update(capabilities={"bounding": CAPS}),
+    "caps-few": lambda c: c["process"].update(capabilities={k: ["CAP_CHOWN", "CAP_SETUID"] for k in ("bounding", "effective", "permitted")}),
+    "groups-many": lambda c: c["process"]["user"].update(additionalGids=list(range(3000, 3032))),
+    "umask-zero": lambda c: c["process"]["user"].update(umask=0),
+    "env-path-lookup": lambda c: c["process"].update(env=["PATH=/no/such:/bin:/sbin", "A=1"]),
+    "cwd-user": lambda c: (c["process"].update(cwd="/made/by/root"), c["process"]["user"].update(uid=1000, gid=1000)),
+    "hostname-longest": lambda c: c.update(hostname="h" * 63),
+    "rlimits-one": lambda c: c["process"].update(rlimits=[{"type": "RLIMIT_NPROC", "soft": 10000, "hard": 10000}]),
+    "oom-zero": lambda c: c["process"].update(oomScoreAdj=0),
+    "seccomp-of-an-argument": lambda c: c["linux"].update(seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["personality"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95, "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]}]}),
+    "seccomp-log": lambda c: c["linux"].update(seccomp={"defaultAction": "SCMP_ACT_LOG"}),
+    # ---- mounts ----
+    "bind-shared": bind("rbind", "rshared"),
+    "bind-unbindable": bind("bind", "unbindable"),
+    "bind-times": bind("rbind", "noatime", "nodiratime"),
+    "bind-strictatime": bind("rbind", "strictatime"),
+    "bind-all-flags": bind("rbind", "ro", "nosuid", "nodev", "noexec", "relatime"),
+    "bind-onto-made-file": bind("bind", "ro", destination="/mnt/deep/er/file", source="/etc/hostname"),
+    "bind-then-tmpfs-on-it": all_of(bind("rbind"), tmpfs("size=1m", destination="/mnt/b/doc")),
+    "bind-of-proc-file": bind("bind", "ro", destination="/mnt/version", source="/proc/version"),
+    "tmpfs-read-only": tmpfs("ro", "nosuid", "nodev", "noexec"),
+    "tmpfs-propagation": tmpfs("size=1m", "rprivate"),
+    "tmpfs-on-directory-with-mode": tmpfs("size=1m", destination="/tmp"),
+    "proc-hidepid": mounted("/proc", "nosuid", "noexec", "nodev", "hidepid=2"),
+    "sysfs-writable": mounted("/sys", "nosuid", "noexec", "nodev"),
+    "dev-small": mounted("/dev", "nosuid", "strictatime", "mode=755", "size=64k"),
+    "dev-noexec": mounted("/dev", "nosuid", "noexec", "mode=755"),
+    "dev-of-the-host": all_of(lambda c: c.update(mounts=[m for m in c["mounts"] if not m["destination"].startswith("/dev")]), bind("rbind", destination="/dev", source="/dev")),
+    "readonly-with-cwd": lambda c: (c["root"].update(readonly=True), c["process"].update(cwd="/made/ro")),
+    "rootfs-recursively-private": lambda c: c["linux"].update(rootfsPropagation="rprivate"),
+    "masks-of-files-and-directories": lambda c: c["linux"].update(maskedPaths=["/etc/passwd", "/sys/kernel", "/no/such", "/proc/timer_list"]),
+    "readonly-paths-of-the-root": lambda c: c["linux"].update(readonlyPaths=["/bin", "/proc/sys", "/no/such"]),
+    # ---- devices, sysctl, resources ----
+    "device-block": lambda c: c["linux"].update(devices=[{"path": "/dev/blk", "type": "b", "major": 7, "minor": 7, "fileMode": 0o600}]),
+    "sysctl-mqueue": lambda c: c["linux"].update(sysctl={"fs.mqueue.msg_max": "20", "kernel.shm_rmid_forced": "1"}),
+    "shares-least": lambda c: c["linux"]["resources"].update(cpu={"shares": 2}),
+    "shares-most": lambda c: c["linux"]["resources"].update(cpu={"shares": 262144}),
+    "quota-alone": lambda c: c["linux"]["resources"].update(cpu={"quota": 20000}),
+    "memory-alone": lambda c: c["linux"]["resources"].update(memory={"limit": 32 << 20}),
+    "pids-few": lambda c: c["linux"]["resources"].update(pids={"limit": 20}),
+    # ---- user namespaces ----
+    "user-namespace-user": all_of(user_namespace, lambda c: c["process"]["user"].update(uid=1000, gid=1000)),
+    "user-namespace-readonly": all_of(user_namespace, lambda c: c["root"].update(readonly=True)),
+    "user-namespace-bind": all_of(user_namespace, bind("rbind", "ro", "nosuid", destination="/tmp")),
+    "user-namespace-tmpfs": all_of(user_namespace, tmpfs("mode=1777", "size=1m", "uid=3", "gid=4", destination="/tmp")),
+    "user-namespace-two-ranges": lambda c: user_namespace(c, maps=((0, 100000, 1000), (1000, 300000, 64000))),
+    "user-namespace-sysctl": all_of(user_namespace, lambda c: c["linux"].update(sysctl={"net.ipv4.ip_forward": "1", "kernel.msgmax": "65530"})),
 }
 
 CGROUP_FILES = ("memory.limit_in_bytes", "memory.soft_limit_in_bytes", "pids.max", "cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us",
