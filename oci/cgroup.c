@@ -140,7 +140,7 @@ static int make_all(struct oci_cgroup *cg, struct hk_err *err)
 }
 
 /* Freezing an ancestor freezes what is born below: the init would stop before it could say a word, and its creator would wait. */
-static int check_not_frozen(const struct oci_cgroup *cg, struct hk_err *err)
+int oci_cgroup_check_thawed(const struct oci_cgroup *cg, struct hk_err *err)
 {
 	const struct cg_hier *freezer = cg_host_find(cg->host, CG_FREEZER);
 	struct cg_dir d;
@@ -247,7 +247,7 @@ int oci_cgroup_create(struct oci_cgroup *cg, const struct oci_resources *r, stru
 	if (rc == 0)
 		rc = prepare_v2(cg, r, err);
 	if (rc == 0)
-		rc = check_not_frozen(cg, err);
+		rc = oci_cgroup_check_thawed(cg, err);
 	if (rc == 0 && cpuset && !cpuset->is_v2)
 		rc = cg_v1_cpuset_inherit(cpuset, cg->path, err);
 	if (rc == 0)
@@ -297,7 +297,7 @@ int oci_cgroup_adopt(struct oci_cgroup *cg, const struct oci_resources *r, struc
 	if (rc == 0)
 		rc = prepare_v2(cg, r, err); /* no such directory: systemd runs below a prefix of its own and has made it elsewhere */
 	if (rc == 0)
-		rc = check_not_frozen(cg, err);
+		rc = oci_cgroup_check_thawed(cg, err);
 	if (rc == 0)
 		rc = write_limits(cg, &settled, err);
 	if (rc == 0)

@@ -68,6 +68,8 @@ int oci_cgroup_enter(const struct oci_cgroup *cg, pid_t init_pid, bool is_in_v2,
 /* Asks for freeze or thaw and returns; -EAGAIN never. Then poll oci_cgroup_frozen: 1 frozen, 0 not, -errno. */
 int oci_cgroup_freeze(struct oci_cgroup *cg, bool frozen, struct hk_err *err);
 int oci_cgroup_frozen(const struct oci_cgroup *cg);
+/* Refuses (HK_BAD_STATE) when the cgroup stands still, be it for an ancestor's freeze: what is born in it would never say a word. */
+int oci_cgroup_check_thawed(const struct oci_cgroup *cg, struct hk_err *err);
 /* The directory where that is done; buf has PATH_MAX bytes. -ENOENT on a host without a freezer. */
 int oci_cgroup_freezer_path(const struct oci_cgroup *cg, char *buf);
 

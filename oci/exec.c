@@ -197,6 +197,9 @@ int oci_exec(struct oci_container *c, const struct oci_exec_opts *o, oci_launch_
 	/* It would join and then stand still for ever, before it can tell anything. */
 	if (oci_cgroup_frozen(c->cgroup) == 1)
 		return hk_fail_text(err, HK_BAD_STATE, EBUSY, "cannot exec in a paused container");
+	r = oci_cgroup_check_thawed(c->cgroup, err);
+	if (r < 0)
+		return r;
 	j = oci_job_new(c);
 	if (!j)
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "exec");

@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stdio.h>
@@ -19,7 +20,10 @@
 
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "oci/base/str.h"
 #include "oci/mount_opts.h"
+#include "oci/namespaces.h"
 #include "oci/parse.h"
 #include "oci/seccomp.h"
 
@@ -85,6 +89,27 @@ static bool has_mount_setattr(void)
 	return !(syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno == ENOSYS);
 }
 
+/* A kernel may be built without one; user namespaces may be there and forbidden. */
+static bool has_namespace(enum oci_ns ns)
+{
+	char text[24];
+	uint64_t max;
+
+	if (ns == OCI_NS_USER && hk_read_file_at(AT_FDCWD, "/proc/sys/user/max_user_namespaces", text, sizeof(text)) > 0 &&
+	    hk_parse_u64(text, &max) == 0 && max == 0)
+		return false;
+	return oci_ns_is_known(ns);
+}
+
+/* Which of the two the kernel has, mounted or not; where it cannot be asked, what the engine can do. */
+static bool has_filesystem(const char *line)
+{
+	hk_autofree char *text = NULL;
+	size_t len;
+
+	return hk_read_file_alloc(AT_FDCWD, "/proc/filesystems", 1 << 16, &text, &len) < 0 || strstr(text, line);
+}
+
 /* seccomp(2): EOPNOTSUPP is a plain no; other failures tell nothing about the action. */
 static bool has_action(uint32_t action)
 {
@@ -106,13 +131,16 @@ static bool has_flag(uint64_t flag)
 
 /* ---- parts ---- */
 
+/* Kubernetes promises recursively read-only mounts by the word "rro" here. */
 static void put_mount_options(struct writer *w)
 {
+	const bool can_all = has_mount_setattr();
 	const char *word;
 
 	begin(w, "mountOptions", '[');
 	for (size_t i = 0; (word = oci_mount_opts_word(i)); i++)
-		put_word(w, word);
+		if (can_all || !oci_mount_opts_needs_setattr(i))
+			put_word(w, word);
 	end(w, ']');
 }
 
@@ -178,12 +206,13 @@ static void put_linux(struct writer *w)
 	begin(w, "linux", '{');
 	begin(w, "namespaces", '[');
 	for (int ns = 0; ns < OCI_N_NS; ns++)
-		put_word(w, oci_ns_word(ns));
+		if (has_namespace((enum oci_ns)ns))
+			put_word(w, oci_ns_word(ns));
 	end(w, ']');
 	put_capabilities(w);
 	begin(w, "cgroup", '{');
-	put_bool(w, "v1", true);
-	put_bool(w, "v2", true);
+	put_bool(w, "v1", has_filesystem("\tcgroup\n"));
+	put_bool(w, "v2", has_filesystem("\tcgroup2\n"));
 	put_bool(w, "systemd", true);
 	put_bool(w, "systemdUser", false);
 	put_bool(w, "rdma", true);

@@ -137,6 +137,11 @@ const char *oci_mount_opts_word(size_t i)
 	return i < HK_ARRAY_SIZE(options_table) ? options_table[i].word : NULL;
 }
 
+bool oci_mount_opts_needs_setattr(size_t i)
+{
+	return options_table[i].effect == IDMAP || (options_table[i].is_recursive && options_table[i].effect != BIND);
+}
+
 static int compare_word(const void *word, const void *option)
 {
 	return strcmp(word, ((const struct option *)option)->word);

@@ -56,3 +56,5 @@ int oci_mount_opts_parse(const char *type, const struct oci_strv *options, struc
 
 /* All words of the table in alphabetical order, for the features document; NULL past the end. */
 const char *oci_mount_opts_word(size_t i);
+/* The word is of no use on a kernel without mount_setattr(2): what is recursive, and id maps. */
+bool oci_mount_opts_needs_setattr(size_t i);

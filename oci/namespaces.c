@@ -58,6 +58,14 @@ uint64_t oci_ns_flag(enum oci_ns ns)
 	return (uint64_t)(unsigned)kinds[ns].flag;
 }
 
+bool oci_ns_is_known(enum oci_ns ns)
+{
+	char path[64];
+
+	(void)hk_fmt(path, sizeof(path), "/proc/self/ns/%s", kinds[ns].file);
+	return access(path, F_OK) == 0 || errno != ENOENT;
+}
+
 uint64_t oci_ns_new_mask(const struct oci_spec *s)
 {
 	uint64_t mask = 0;

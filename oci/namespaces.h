@@ -12,6 +12,8 @@
 
 struct hk_err;
 
+/* This kernel has namespaces of that kind. */
+bool oci_ns_is_known(enum oci_ns ns);
 /* CLONE_NEW* of one kind. */
 uint64_t oci_ns_flag(enum oci_ns ns);
 /* The kinds that the spec wants new / that it joins by path, as CLONE_NEW* masks. */

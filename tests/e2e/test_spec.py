@@ -434,6 +434,36 @@ class SpecTest(unittest.TestCase):
         self.pod.call("Start", id=cid)
         self.pod.finish(cid)
 
+    def test_frozen_ancestor_is_told(self):
+        """Neither an init nor an exec could say a word in there: refused at once, not after a deadline."""
+        top = f"/sys/fs/cgroup/{'' if UNIFIED else 'freezer'}/husk-test-frozen-{os.getpid()}"
+        file, freeze, thaw = ("cgroup.freeze", "1", "0") if UNIFIED else ("freezer.state", "FROZEN", "THAWED")
+
+        def below(c):
+            c["linux"]["cgroupsPath"] = f"/{os.path.basename(top)}/c"
+        cid = self.new_id()
+        self.pod.run(cid, ["sleep", "1000"], change=below)
+        self.pod.exec(cid, "frozen", ["true"])
+
+        def write(word):
+            with open(f"{top}/{file}", "w", encoding="ascii") as f:
+                f.write(word)
+        write(freeze)
+        try:
+            with self.assertRaises(ttrpc.Error) as caught:
+                self.pod.call("Start", id=cid, exec_id="frozen")
+            self.assertIn("frozen", caught.exception.message)
+
+            def beside(c):
+                c["linux"]["cgroupsPath"] = f"/{os.path.basename(top)}/d"
+            self.refused(beside, "frozen")
+        finally:
+            write(thaw)
+        self.pod.exec(cid, "thawed", ["true"])
+        self.pod.call("Start", id=cid, exec_id="thawed")
+        self.assertEqual(self.pod.call("Wait", id=cid, exec_id="thawed")["exit_status"], 0)
+        self.pod.finish(cid)
+
     @unittest.skipUnless(UNIFIED, "only cgroup v2 forbids processes in inner cgroups")
     def test_exec_beside_cgroups_of_the_containers_own(self):
         cid = self.new_id()
@@ -446,6 +476,22 @@ class SpecTest(unittest.TestCase):
         self.assertEqual(self.pod.call("Wait", id=cid, exec_id="inner")["exit_status"], 0)
         self.assertEqual(self.pod.output["inner"].text(), "0::/init.scope\n")
         self.pod.finish(cid)
+
+    # ---- the features document ----
+    def test_features_are_probed(self):
+        out = subprocess.run([shim.SHIM, "-info"], stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
+        document = json.loads(ttrpc.decode("RuntimeInfo", out)["features"]["value"])
+        has_setattr = kernel_at_least(5, 12) and "mount_setattr" not in HIDDEN
+        self.assertEqual(document["linux"]["mountExtensions"]["idmap"]["enabled"], has_setattr)
+        for word in ("rro", "rnosuid", "ridmap", "idmap", "rstrictatime"):
+            self.assertEqual(word in document["mountOptions"], has_setattr, word)
+        for word in ("ro", "rbind", "rprivate", "rslave", "tmpcopyup"):
+            self.assertIn(word, document["mountOptions"])
+        known = {"network" if f == "net" else "mount" if f == "mnt" else f for f in os.listdir("/proc/self/ns") if "_" not in f}
+        self.assertEqual(set(document["linux"]["namespaces"]), known)
+        with open("/proc/filesystems", encoding="ascii") as f:
+            kinds = f.read().split()
+        self.assertEqual((document["linux"]["cgroup"]["v1"], document["linux"]["cgroup"]["v2"]), ("cgroup" in kinds, "cgroup2" in kinds))
 
     # ---- values and fields ----
     def test_unknown_values_are_told_by_their_path(self):
