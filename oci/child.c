@@ -178,6 +178,16 @@ static int step_console(struct oci_job *j, struct hk_err *err)
 	return j->s.terminal ? oci_console_create(&j->s, err) : 0;
 }
 
+static void close_from(int first)
+{
+	enum { HIGHEST_FD = 1 << 16 }; /* as in hk_cloexec_from */
+
+	if (syscall(SYS_close_range, first, ~0U, 0) == 0)
+		return;
+	for (int fd = first; fd < HIGHEST_FD; fd++)
+		(void)close(fd);
+}
+
 /*
  * The wait may be long. Copies of the shim's other fds are given back before it, lest a pipe of a neighbour never
  * ends; nothing but the socket is needed any more.
@@ -193,7 +203,7 @@ static int step_gate(struct oci_job *j, struct hk_err *err)
 		j->s.sync_fd = GATE_FD;
 	}
 	if (!hk_is_broken(HK_DEFENCE_CLOSE_FDS))
-		(void)syscall(SYS_close_range, GATE_FD + 1, ~0U, 0); /* without it they still are close-on-exec */
+		close_from(GATE_FD + 1);
 	r = oci_sync_send(j->s.sync_fd, OCI_MSG_CREATED, 0, -1);
 	if (r == 0)
 		r = oci_sync_expect(j->s.sync_fd, OCI_MSG_GO);

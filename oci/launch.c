@@ -332,7 +332,8 @@ static void on_socket(void *owner, uint32_t events)
  */
 static bool is_cgroup_refusal(int r)
 {
-	return r == -EBUSY || r == -EOPNOTSUPP || r == -EACCES || r == -EINVAL || r == -E2BIG || r == -ENODEV;
+	return r == -EBUSY || r == -EOPNOTSUPP || r == -EACCES || r == -EINVAL || r == -E2BIG || r == -ENODEV ||
+	       r == -ENOSYS;
 }
 
 static pid_t clone_first(struct oci_launch *l)

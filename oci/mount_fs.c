@@ -5,8 +5,7 @@
  *
  * In: descriptors and options. Out: detached or attached mounts as O_PATH descriptors, owned by the caller. mount(2)
  * gets its target as /proc/self/fd/N: a name that leads to the object resolved before, whatever was renamed since.
- * Nothing is probed ahead or remembered: the call that is missing says so, and this process lives for one container
- * only.
+ * The call that is missing says so. Only move_mount is asked ahead, once: a detached mount is worth nothing without it.
  */
 #include "oci/mount_fs.h"
 
@@ -157,12 +156,24 @@ static int config_all(int fsfd, const struct oci_fs *f)
 	return r;
 }
 
+/* With nothing to move the answer is EBADF, or that there is no such call. A child asks for itself: it lives for one container. */
+static int check_move(void)
+{
+	static int answer = 1;
+
+	if (answer > 0)
+		answer = move_mount(-1, "", -1, "", MOVE_MOUNT_F_EMPTY_PATH) < 0 && (errno == ENOSYS || errno == EPERM) ? -ENOSYS : 0;
+	return answer;
+}
+
 int oci_fs_open(const struct oci_fs *f, int *ret_tree_fd, struct oci_fs_log *log)
 {
-	hk_autofd fsfd = fsopen(f->type, FSOPEN_CLOEXEC);
-	hk_autofd fd = -1;
-	int r;
+	hk_autofd fsfd = -1, fd = -1;
+	int r = check_move();
 
+	if (r < 0)
+		return r;
+	fsfd = fsopen(f->type, FSOPEN_CLOEXEC);
 	if (fsfd < 0)
 		return -errno;
 	r = config_all(fsfd, f);
@@ -262,8 +273,11 @@ int oci_fs_attach(const struct oci_fs *f, int dst_fd, int *ret_tree_fd, struct o
 
 int oci_tree_clone(int dirfd, const char *path, unsigned flags, int *ret_tree_fd)
 {
-	int fd = open_tree(dirfd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (path[0] ? 0U : (unsigned)AT_EMPTY_PATH) | flags);
+	int fd, r = check_move();
 
+	if (r < 0)
+		return r;
+	fd = open_tree(dirfd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (path[0] ? 0U : (unsigned)AT_EMPTY_PATH) | flags);
 	if (fd < 0)
 		return -errno;
 	*ret_tree_fd = fd;

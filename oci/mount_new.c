@@ -116,15 +116,27 @@ static int inherit_mode(struct oci_fs *fs, int dst, bool existed, char *buf, siz
 	return 0;
 }
 
-static int attach_tmpfs(const struct oci_fs *fs, const struct oci_mount_flags *f, int dst, int *ret_tree, struct oci_fs_log *log)
+/* By mount(2) it is filled where it lies, through the descriptor of what it covers: nobody else is in this namespace yet. */
+static int copyup_classic(const struct oci_setup *s, const struct oci_mount *m, const struct oci_fs *fs, int dst)
 {
+	hk_autofd top = -1;
+	int r = oci_fs_mount_on(fs, -1, dst);
+
+	if (r >= 0)
+		r = oci_path_open_in(s->rootfs_fd, m->destination, O_RDONLY | O_DIRECTORY, &top);
+	return r < 0 ? r : oci_copyup(dst, top);
+}
+
+static int copyup_tmpfs(struct oci_setup *s, size_t i, const struct oci_fs *fs, int dst, int *ret_tree)
+{
+	struct oci_fs_log log = { .text = "" };
 	hk_autofd tree = -1;
 	int r;
 
-	if (!f->tmpcopyup)
-		return oci_fs_attach(fs, dst, ret_tree, log);
 	/* Filled before anybody sees it; no directory of the host is used on the way. */
-	r = oci_fs_open(fs, &tree, log);
+	r = oci_fs_open(fs, &tree, &log);
+	if (oci_mount_is_absent(r))
+		return copyup_classic(s, &s->spec->mounts[i], fs, dst);
 	if (r >= 0)
 		r = oci_copyup(dst, tree);
 	if (r >= 0)
@@ -171,8 +183,8 @@ static int attach_by_type(struct oci_setup *s, size_t i, int dst, bool existed, 
 		r = inherit_mode(&fs, dst, existed, mode, sizeof(mode));
 	if (r < 0)
 		return r;
-	if (is_type(m, "tmpfs"))
-		return attach_tmpfs(&fs, f, dst, ret_tree, log);
+	if (is_type(m, "tmpfs") && f->tmpcopyup)
+		return copyup_tmpfs(s, i, &fs, dst, ret_tree);
 	r = oci_fs_attach(&fs, dst, ret_tree, log);
 	if (r == -EINVAL && s->in_userns && is_type(m, "devpts")) { /* gid 5 (tty) has no id in the container's maps */
 		fs.omit_prefix = "gid=";

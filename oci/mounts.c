@@ -85,6 +85,14 @@ static int set_flags(int procfd, int tree_fd, const struct oci_mount_flags *f)
 	return r < 0 ? r : oci_tree_setattr(procfd, tree_fd, f->rec_attr_set, f->rec_attr_clr, true);
 }
 
+static bool asks_shared(const struct oci_mount_flags *f)
+{
+	for (size_t i = 0; i < f->n_propagation; i++)
+		if (f->propagation[i] & MS_SHARED)
+			return true;
+	return false;
+}
+
 static int open_source(struct oci_setup *s, size_t i, struct oci_idmap_cache *cache, struct hk_err *err)
 {
 	const struct oci_mount *m = &s->spec->mounts[i];
@@ -98,7 +106,9 @@ static int open_source(struct oci_setup *s, size_t i, struct oci_idmap_cache *ca
 	s->at = (int)i;
 	if (r >= 0)
 		r = oci_tree_clone(AT_FDCWD, path, f->rbind ? AT_RECURSIVE : 0, &tree);
-	if (oci_mount_is_absent(r) && !wants_idmap && !f->rec_attr_set && !f->rec_attr_clr)
+	if (oci_mount_is_absent(r) && asks_shared(f)) /* made after / became a slave it would never reach the host */
+		return hk_fail(err, HK_UNSUPPORTED, -r, "keep mount bind %s on %s shared with the host (Linux 5.2)", path, m->destination);
+	if (oci_mount_is_absent(r) && !wants_idmap)
 		return 0; /* by mount(2), at its turn */
 	if (r < 0)
 		return bind_failed(m, r, err);
@@ -123,10 +133,7 @@ static int open_source(struct oci_setup *s, size_t i, struct oci_idmap_cache *ca
 
 static bool wants_shared(const struct oci_setup *s, const struct oci_mount_src *src)
 {
-	for (size_t i = 0; i < src->flags.n_propagation; i++)
-		if (src->flags.propagation[i] & MS_SHARED)
-			return true;
-	return src->flags.n_propagation == 0 && s->spec->rootfs_propagation == OCI_PROP_SHARED;
+	return asks_shared(&src->flags) || (src->flags.n_propagation == 0 && s->spec->rootfs_propagation == OCI_PROP_SHARED);
 }
 
 /*

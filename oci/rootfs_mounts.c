@@ -246,6 +246,7 @@ static int mount_classic(struct oci_setup *s, const struct job *j, int *ret_root
 	return 0;
 }
 
+/* -ENOSYS, and nothing said: the kernel has no detached trees, or cannot set their flags. */
 static int open_bind(struct oci_setup *s, const struct job *j, int *ret_tree, struct hk_err *err)
 {
 	hk_autofd tree = -1, userns = -1;
@@ -265,10 +266,43 @@ static int open_bind(struct oci_setup *s, const struct job *j, int *ret_tree, st
 		r = oci_tree_setattr_only(tree, j->f.attr_set, j->f.attr_clr, false);
 	if (r >= 0)
 		r = oci_tree_setattr_only(tree, j->f.rec_attr_set, j->f.rec_attr_clr, true);
+	if (oci_mount_is_absent(r) && userns < 0)
+		return -ENOSYS;
 	if (r < 0)
 		return failed(s, j, r, NULL, err);
 	*ret_tree = hk_take_fd(&tree);
 	return 0;
+}
+
+/* A bind by mount(2) on `dst`, which `name` leads to from `dirfd` afterwards; flags are its second step. */
+static int bind_classic(const struct job *j, int dst, int dirfd, const char *name, int *ret_fd)
+{
+	hk_autofd fd = -1;
+	char path[40];
+	int r;
+
+	(void)hk_fmt(path, sizeof(path), "/proc/self/fd/%d", dst);
+	if (mount(j->m->source, path, NULL, MS_BIND | (j->f.rbind ? MS_REC : 0UL), NULL) < 0)
+		return -errno;
+	r = dirfd == AT_FDCWD ? 0 : oci_path_open_in(dirfd, name, O_PATH, &fd);
+	if (dirfd == AT_FDCWD) {
+		fd = open(name, O_PATH | O_CLOEXEC);
+		r = fd < 0 ? -errno : 0;
+	}
+	if (r >= 0)
+		r = oci_tree_setattr(-1, fd, j->f.attr_set, j->f.attr_clr, false);
+	if (r >= 0)
+		r = oci_tree_setattr(-1, fd, j->f.rec_attr_set, j->f.rec_attr_clr, true);
+	if (r >= 0)
+		*ret_fd = hk_take_fd(&fd);
+	return r;
+}
+
+static int bind_root_classic(struct oci_setup *s, const struct job *j, int *ret_root)
+{
+	hk_autofd dst = open(s->rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return dst < 0 ? -errno : bind_classic(j, dst, AT_FDCWD, s->rootfs, ret_root);
 }
 
 /* A mount that is the root itself. *ret_attached: it is in our namespace already, at root.path. */
@@ -278,8 +312,14 @@ static int open_root(struct oci_setup *s, const struct job *j, int *ret_tree, bo
 	int r;
 
 	*ret_attached = false;
-	if (j->f.bind)
-		return open_bind(s, j, ret_tree, err);
+	if (j->f.bind) {
+		r = open_bind(s, j, ret_tree, err);
+		if (r != -ENOSYS || j->uidmap || j->gidmap)
+			return r;
+		r = bind_root_classic(s, j, ret_tree);
+		*ret_attached = r >= 0;
+		return r < 0 ? failed(s, j, r, NULL, err) : 0;
+	}
 	if (!j->m->type || j->m->type[0] == '\0')
 		return hk_fail(err, HK_INVALID, EINVAL, "rootfs mount without type");
 	if (j->uidmap || j->gidmap) {
@@ -302,14 +342,17 @@ static int mount_target(struct oci_setup *s, const struct job *j, struct hk_err 
 	hk_autofd tree = -1, dst = -1;
 	struct stat st = { .st_mode = S_IFDIR };
 	int r = j->f.bind ? open_bind(s, j, &tree, err) : 0;
+	bool is_classic = r == -ENOSYS && !j->uidmap && !j->gidmap;
 
-	if (r < 0)
+	if (r < 0 && !is_classic)
 		return r;
-	if (tree >= 0 && fstat(tree, &st) < 0)
+	if (is_classic ? stat(j->m->source, &st) < 0 : tree >= 0 && fstat(tree, &st) < 0)
 		return failed(s, j, -errno, NULL, err);
 	r = S_ISDIR(st.st_mode) ? oci_path_mkdir_in(s->rootfs_fd, j->m->target, 0755, &dst) :
 	                          oci_path_mkfile_in(s->rootfs_fd, j->m->target, 0644, &dst);
-	if (r >= 0)
+	if (r >= 0 && is_classic)
+		r = bind_classic(j, dst, s->rootfs_fd, j->m->target, &tree);
+	else if (r >= 0)
 		r = tree >= 0 ? oci_tree_attach(tree, dst) : oci_fs_attach(&j->fs, dst, &tree, &log);
 	return r < 0 ? failed(s, j, r, &log, err) : 0;
 }

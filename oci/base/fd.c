@@ -267,20 +267,11 @@ int hk_set_nonblock(int fd, bool on)
 	return fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-static int cloexec_walk(int first)
-{
-	hk_autodir d = opendir("/proc/self/fd");
-
-	if (!d)
-		return -errno;
-	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
-		uint64_t fd;
-
-		if (hk_parse_u64(e->d_name, &fd) == 0 && fd >= (uint64_t)first)
-			(void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
-	}
-	return 0;
-}
+/*
+ * One by one by number, not by /proc/self/fd: a container's /proc may be anything, and a directory that leaves a name out would leak that fd
+ * (CVE-2024-21626). Numbers are given lowest first, so none is higher than there ever were at once.
+ */
+enum { HIGHEST_FD = 1 << 16 };
 
 int hk_cloexec_from(int first)
 {
@@ -290,7 +281,9 @@ int hk_cloexec_from(int first)
 	if (syscall(SYS_close_range, (unsigned)first, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
 		return 0;
 	/* ENOSYS before 5.9, EINVAL for the flag before 5.11, EPERM under a foreign seccomp filter. */
-	return cloexec_walk(first);
+	for (int fd = first; fd < HIGHEST_FD; fd++)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return 0;
 }
 
 int hk_close_apart(int fd)
