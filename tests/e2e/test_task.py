@@ -4,6 +4,7 @@
 know; signals; deadlines; who does not die. The shim alone, over its socket."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -363,6 +364,41 @@ class Answers(PodTest):
         self.assertEqual(pod.call("State", id="c")["status"], RUNNING)
         pod.finish("c")
         self.assert_topics("c", [("create", ""), ("start", ""), ("exit", ""), ("delete", "")])
+
+
+class Budget(PodTest):
+    @staticmethod
+    def is_traced(pid):
+        with open(f"/proc/{pid}/status", encoding="ascii") as f:
+            return "TracerPid:\t0\n" not in f.read()
+
+    def test_what_an_exec_costs_in_calls(self):
+        """Ten execs of `true` under strace: two clones each, no mount, no file made, no socket, and nothing that talks to anybody but containerd."""
+        if not shutil.which("strace"):
+            self.skipTest("strace is not installed")
+        pod = self.pod
+        pod.run("c", ["sleep", "1000"])
+        log = f"{pod.dir}/strace"
+        forbidden = ["mount", "umount2", "fsopen", "fsmount", "open_tree", "move_mount", "mount_setattr", "pivot_root", "mkdirat", "mkdir", "mknodat", "mknod",
+                     "unlinkat", "unlink", "rename", "renameat2", "memfd_create", "inotify_init1", "socket", "connect", "bind"]
+        with subprocess.Popen(["strace", "-f", "-qq", "-o", log, "-e", "trace=clone,clone3,fork,vfork,execve,openat,openat2," + ",".join(forbidden), "-p",
+                               str(pod.shim_pid)], stderr=subprocess.PIPE) as tracer:
+            eventually(lambda: self.is_traced(pod.shim_pid), what="strace")
+            for i in range(10):
+                values = {"id": "c", "exec_id": f"e{i}"}
+                pod.call("Exec", spec=EXEC["spec"], **values)
+                pod.call("Start", **values)
+                self.assertEqual(pod.call("Wait", **values)["exit_status"], 0)
+                pod.call("Delete", **values)
+            tracer.terminate()
+            tracer.wait()
+        with open(log, encoding="utf-8", errors="replace") as f:
+            calls = [line.split(None, 1)[1] for line in f if len(line.split(None, 1)) > 1]
+        bad = [c for c in calls if c.split("(")[0] in forbidden or "O_CREAT" in c or "O_WRONLY" in c and "/proc/" not in c and "cgroup" not in c]
+        self.assertEqual(bad, [])
+        clones = [c for c in calls if c.split("(")[0] in ("clone", "clone3", "fork", "vfork")]
+        self.assertEqual(len(clones), 20, clones[:6])
+        self.assertEqual(len([c for c in calls if c.startswith("execve(") and "resumed" not in c]), 10, "the program itself and no other")
 
 
 if __name__ == "__main__":

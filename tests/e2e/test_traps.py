@@ -275,5 +275,34 @@ class Beside(TrapCase):
         self.assertIn("rro", features["mountOptions"])
 
 
+class OptionsTable(TrapCase):
+    @classmethod
+    def setUpClass(cls):
+        plain = daemon.CRI
+        head = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.husk'
+        daemon.CRI = plain.replace(f'{head}]', f'{head}.options]\n      SystemdCgroup = false\n    {head}]')
+        try:
+            super().setUpClass()
+        finally:
+            daemon.CRI = plain
+
+    def test_with_user_namespaces(self):
+        """Trap 62: a daemon that sets io_uid cannot read an options table of another type than runc's. It is the daemon that says so, and no
+        container, mount or process comes of it; without a user namespace the same table is fine."""
+        import grpc  # pylint: disable=import-outside-toplevel
+        pod = self.pod("plain", network="NODE")
+        self.assertEqual(self.sh(self.container(pod, "plain", ["sleep", "1000"]), "echo well")[1], "well\n")
+        if version() < (2, 1):
+            self.skipTest("this daemon does not set io_uid")
+        pod = sandbox = None
+        with self.assertRaises(grpc.RpcError) as caught:
+            pod = sandbox = self.pod("userns", userns=True)
+            self.container(pod, "userns", ["sleep", "1000"])
+        self.assertIn("can't unmarshal type", caught.exception.details())
+        self.assertIn("runtimeoptions.v1.Options", caught.exception.details())
+        if sandbox:
+            self.remove_pod(sandbox[0])
+
+
 if __name__ == "__main__":
     main()
