@@ -4,10 +4,8 @@
  *   bench-floor pod  N ROOTFS FILTER   N times: six namespaces, nine mounts, pivot_root, the filter, execve, exit
  *   bench-floor keep N ROOTFS FILTER   the same, but each stays until stdin ends; the time is that of its execve
  *   bench-floor exec N ROOTFS FILTER   N times in one such pod: setns by pidfd, two forks, the filter, execve, exit
- *   bench-floor cgroup N PATH          N times: a cgroup made, entered by a child and removed in every hierarchy, by itself
  * FILTER: the program as an array of struct sock_filter, "-" = none. Prints one line a time, in nanoseconds.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -136,8 +134,7 @@ static void reap(pid_t pid, const char *what)
 {
 	siginfo_t si = { 0 };
 
-	check(waitid(pid > 0 ? P_PID : P_ALL, pid > 0 ? (id_t)pid : 0, &si, WEXITED | __WALL) == 0 &&
-		  (si.si_status == 0 || si.si_status == SIGKILL),
+	check(waitid(P_PID, (id_t)pid, &si, WEXITED | __WALL) == 0 && (si.si_status == 0 || si.si_status == SIGKILL),
 	    what);
 }
 
@@ -164,73 +161,23 @@ static void exec_once(int pidfd)
 	}
 }
 
-/* The container's cgroup as any runtime must have it: one directory a hierarchy, entered and in the end removed. */
-static void cgroup_once(const char *path)
-{
-	static const char top[] = "/sys/fs/cgroup";
-	char dirs[16][256], file[300];
-	uint64_t t0, t1, t2;
-	struct dirent *e;
-	DIR *d = opendir(top);
-	int n = 0;
-
-	check(d != NULL, top);
-	if (access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0)
-		(void)snprintf(dirs[n++], sizeof(dirs[0]), "%s", top);
-	else
-		while (n < 16 && (e = readdir(d)))
-			if (e->d_type == DT_DIR && e->d_name[0] != '.')
-				(void)snprintf(dirs[n++], sizeof(dirs[0]), "%s/%.64s", top, e->d_name);
-	(void)closedir(d);
-	t0 = now_ns();
-	for (int i = 0; i < n; i++) {
-		(void)snprintf(file, sizeof(file), "%.200s/%.60s", dirs[i], path);
-		check(mkdir(file, 0755) == 0, file);
-	}
-	t1 = now_ns();
-	if (fork() == 0) {
-		for (int i = 0; i < n; i++) {
-			int fd;
-
-			(void)snprintf(file, sizeof(file), "%.200s/%.60s/cgroup.procs", dirs[i], path);
-			fd = open(file, O_WRONLY | O_CLOEXEC);
-			(void)!(fd >= 0 && write(fd, "0", 1)); /* v1's cpuset takes none before it has its cpus */
-		}
-		_exit(0);
-	}
-	reap(-1, "cgroup");
-	t2 = now_ns();
-	for (int i = 0; i < n; i++) {
-		(void)snprintf(file, sizeof(file), "%.200s/%.60s", dirs[i], path);
-		check(rmdir(file) == 0, file);
-	}
-	printf("%llu %llu %llu\n", (unsigned long long)(t1 - t0), (unsigned long long)(t2 - t1),
-	    (unsigned long long)(now_ns() - t2));
-}
-
 int main(int argc, char **argv)
 {
 	const char *what = argc > 3 ? argv[1] : "";
-	bool is_exec = strcmp(what, "exec") == 0, is_kept = strcmp(what, "keep") == 0,
-	     is_cgroup = strcmp(what, "cgroup") == 0;
+	bool is_exec = strcmp(what, "exec") == 0, is_kept = strcmp(what, "keep") == 0;
 	long n = argc > 3 ? strtol(argv[2], NULL, 10) : 0;
 	char byte;
 	int pidfd = -1;
 
-	check(is_cgroup ? argc == 4 : argc == 5 && n > 0,
-	    "usage: bench-floor pod|keep|exec N ROOTFS FILTER | cgroup N PATH");
+	check(argc == 5 && n > 0, "usage: bench-floor pod|keep|exec N ROOTFS FILTER");
 	rootfs = argv[3];
-	if (!is_cgroup)
-		read_filter(argv[4]);
+	read_filter(argv[4]);
 	if (is_exec)
 		(void)kept_pod(&pidfd);
 	for (long i = 0; i < n; i++) {
 		uint64_t t0 = now_ns();
 
-		if (is_cgroup) {
-			cgroup_once(argv[3]);
-			continue;
-		} else if (is_exec) {
+		if (is_exec) {
 			exec_once(pidfd);
 		} else if (is_kept) {
 			(void)kept_pod(&pidfd);

@@ -108,8 +108,9 @@ class Bench:
         self.n += 1
         return f"{os.path.basename(self.top)[-8:]}-{prefix}{self.n}"
 
-    def floor(self, what, n, *args):
-        out = subprocess.run([f"{self.programs}/bench-floor", what, str(n), *args], stdout=subprocess.PIPE, text=True, check=True).stdout
+    def numbers(self, program, *args):
+        """What a program of the floor prints, line by line."""
+        out = subprocess.run([f"{self.programs}/{program}", *map(str, args)], stdout=subprocess.PIPE, text=True, check=True).stdout
         return [[int(v) for v in line.split()] for line in out.splitlines()]
 
     @property
@@ -207,8 +208,8 @@ def life(b, rounds, execs, floors):
     """Pod ready, containers 2 and 10, exec, Stats, kill, Delete, Shutdown; beside them the kernel's floor."""
     for i in range(rounds):
         for row, what in (("pod ready", "pod"), ("exec of true", "exec")):
-            b.add(row, "floor", [v[0] for v in b.floor(what, floors, b.bundles.rootfs, b.filter)])
-        for make, enter, remove in b.floor("cgroup", 1, b.bundles.cgroup.lstrip("/") + "-floor"):
+            b.add(row, "floor", [v[0] for v in b.numbers("bench-floor", what, floors, b.bundles.rootfs, b.filter)])
+        for make, enter, remove in b.numbers("bench-cgroups", 2, b.bundles.cgroup.lstrip("/") + "-floor"):
             b.add("cgroup made and entered, no runtime", "floor", [make + enter])
             b.add("cgroup removed, no runtime", "floor", [remove])
         for peer in list(b.peers):
