@@ -27,7 +27,7 @@ void oci_timing_step(struct oci_page *page, unsigned step)
 	page->step_from_ns = now;
 }
 
-/* "spawn=12 cgroup=240 ...": in microseconds, steps without any left out. */
+/* "enter cgroup=240; mounts=201; ...": in microseconds, steps without any left out. */
 static void steps_text(const struct oci_page *page, char *buf, size_t size)
 {
 	size_t at = 0;
@@ -39,7 +39,7 @@ static void steps_text(const struct oci_page *page, char *buf, size_t size)
 		if (page->step_ns[i] < NS_PER_US)
 			continue;
 		n = hk_fmt(
-		    buf + at, size - at, "%s%s=%u", at ? ", " : "", oci_step_name(i), page->step_ns[i] / NS_PER_US);
+		    buf + at, size - at, "%s%s=%u", at ? "; " : "", oci_step_name(i), page->step_ns[i] / NS_PER_US);
 		if (n < 0)
 			return;
 		at += (size_t)n;

@@ -142,7 +142,7 @@ def profile(b, args):
             collect(os.read(fd, 1 << 16).decode(errors="replace"), found)
         b.forget()
     last = None
-    for (what, step), values in found.items():
+    for (what, step), values in sorted(found.items(), key=lambda item: ["pod ready", "create", "exec"].index(item[0][0])):
         if what != last:
             print(f"\n{what}, microseconds: median (least)")
             last = what
@@ -169,8 +169,9 @@ def collect(text, found):
         for key, value in re.findall(r"(\w+)_us=(\d+)", line):
             found.setdefault((m[1], {"parse": "config.json or process", "cgroup": "cgroup made and limited", "clone": "clone3", "child": "child's steps until ready",
                                      "start": "from Start to execve"}[key]), []).append(int(value))
-        for key, value in re.findall(r"(\S[^=,]*)=(\d+)", re.search(r'steps="(.*?)"', line)[1]):
-            found.setdefault((m[1], "  " + key.strip()), []).append(int(value))
+        for step in re.search(r'steps="(.*?)"', line)[1].split("; "):
+            key, value = step.split("=")
+            found.setdefault((m[1], "  " + key), []).append(int(value))
 
 
 def run(b, size):
