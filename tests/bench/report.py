@@ -187,7 +187,7 @@ def write(result, directory):
 
 
 def update_readme(path, text):
-    """Between the two markers, which stay."""
+    """Between the two markers, which stay; the plot first."""
     begin, end = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
     with open(path, encoding="utf-8") as f:
         whole = f.read()
@@ -195,4 +195,4 @@ def update_readme(path, text):
         raise RuntimeError(f"{path} has no markers for the benchmark's table")
     head, rest = whole.split(begin, 1)
     with open(path, "w", encoding="utf-8") as f:
-        f.write(head + begin + text + end + rest.split(end, 1)[1])
+        f.write(head + begin + "![medians on a logarithmic scale](contrib/bench.svg)\n\n" + text + end + rest.split(end, 1)[1])
