@@ -43,7 +43,7 @@ for suite in ${*:-bookworm trixie}; do
 	inside "$root" '
 		export DEBIAN_FRONTEND=noninteractive
 		printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
-		apt-get install -y -qq --no-install-recommends --no-download /src/husk_*.deb >/dev/null
+		apt-get install -y -qq --no-install-recommends /src/husk_*.deb >/dev/null
 		dpkg -l husk | tail -n 1
 		husk version
 		HUSK_BIN=/usr/bin /src/contrib/demo.sh >/tmp/demo.log 2>&1 || { cat /tmp/demo.log; exit 1; }
