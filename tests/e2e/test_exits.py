@@ -429,11 +429,12 @@ class SlowThings(ExitsTest):
     def assert_fast(self, prober, what):
         count, median, worst = prober.result()
         times, echoes = sorted(t for t, _ in prober.times), sorted(prober.echoes)
-        p99, machine = times[int(len(times) * 0.99)], echoes[int(len(echoes) * 0.99)]
-        print(f"{what}: {count} calls, median {1000 * median:.1f} ms, 99 % below {1000 * p99:.1f} ms (an echo by cat: {1000 * machine:.1f} ms), worst "
+        p95, machine = times[int(len(times) * 0.95)], echoes[int(len(echoes) * 0.95)]
+        print(f"{what}: {count} calls, median {1000 * median:.1f} ms, 95 % below {1000 * p95:.1f} ms (an echo by cat: {1000 * machine:.1f} ms), worst "
               f"{1000 * worst[0]:.1f} ms", file=sys.stderr)
-        # The worst of hundreds on a busy machine is the scheduler's; one blocking call of the shim would move far more than one in a hundred.
-        self.assertLess(p99, max(0.05, 4 * machine) * SLOW)
+        # The worst of hundreds on a busy machine is the scheduler's; waiting for one of the things that hang here would take 0.7 s and more.
+        self.assertLess(p95, max(0.05, 4 * machine) * SLOW)
+        self.assertLess(worst[0], 0.6 * SLOW)
         self.assertGreater(count, 50)
 
     def test_hooks(self):
