@@ -3,6 +3,7 @@
 # husk's main job in one command, on a fresh Debian 12 or 13 as root: builds husk, starts a private containerd, runs a pod through
 # io.containerd.husk.v2 and shows from the kernel what a pod is. Removes all it made; ends non-zero if anything shown is not so.
 # HUSK_BIN=/usr/bin contrib/demo.sh shows what is installed there, and builds and installs nothing.
+#   demo.sh --pauseless    the same without a pause image, through CRI and containerd 2.3 (built by its Go module, once, if there is none on PATH)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 repo=$PWD
@@ -41,6 +42,20 @@ fi
 init=$bin/husk-init
 [ -x "$init" ] || init=$(dirname "$bin")/libexec/husk/husk-init
 say "husk $("$bin/containerd-shim-husk-v2" -v | awk '/Version/ { print $2 }'): containerd-shim-husk-v2, $(stat -c %s "$bin/containerd-shim-husk-v2") bytes; husk-init, $(stat -c %s "$init") bytes"
+
+if [ "${1:-}" = --pauseless ]; then
+	title "Pods without a pause image"
+	./contrib/debian-deps.sh test
+	. tests/lib/newest.sh
+	case $(containerd --version | awk '{ sub(/^v/, "", $3); print $3 }') in
+	1.* | 2.[012].*) # their own sandbox controller crashes without a pause image
+		cache=${XDG_CACHE_HOME:-/var/cache}/husk-matrix
+		newest_containerd "$cache" || exit 77
+		PATH=$cache/go/usr/bin:$PATH
+		;;
+	esac
+	CONTAINERD=$(command -v containerd) HUSK_BIN=$bin exec /usr/bin/python3 contrib/demo_pauseless.py
+fi
 
 # ---- what the demo makes carries its directory or its namespace in its name: so the end can prove that nothing is left ----
 dir=$(mktemp -d /tmp/husk-demo.XXXXXX)

@@ -5,7 +5,7 @@
  *
  * Namespaces, files and /dev/shm of the pod are made here and given to every container. A process, husk-init, holds the namespaces
  * where there are any: the daemon names them to the containers as /proc/PID/ns/..., and so needs a live pid that is in them.
- * A pod that shares network and IPC with the node has nothing to hold: there the pid is the shim's own.
+ * A pod that shares network, IPC and pids with the node has nothing to hold: there the pid is the shim's own.
  */
 #pragma once
 #include <stdbool.h>

@@ -27,7 +27,7 @@ void sandbox_why(const struct sbx_sandbox_config *c, char *buf, size_t size)
 		const char *name;
 	} all[] = {
 		{ c->net != SBX_NS_NODE, "network" }, { c->net != SBX_NS_NODE, "uts" }, { c->ipc != SBX_NS_NODE, "ipc" },
-		{ c->pid == SBX_NS_POD, "pid" }, { c->has_userns, "user" },
+		{ c->pid != SBX_NS_NODE, "pid" }, { c->has_userns, "user" },
 	};
 	size_t at = 0;
 
@@ -88,8 +88,11 @@ static void put_namespaces(struct hk_text *t, const struct sbx_sandbox_config *c
 	}
 	if (c->ipc != SBX_NS_NODE)
 		put_namespace(t, "ipc", NULL);
-	/* A pid namespace that the containers do not share would be nobody's. */
-	if (c->pid == SBX_NS_POD)
+	/*
+	 * Also where the containers have their own: containerd gives the sandbox's to whichever container asks for the pod's, whatever the pod
+	 * said, and that must never be the node's.
+	 */
+	if (c->pid != SBX_NS_NODE)
 		put_namespace(t, "pid", NULL);
 	if (c->has_userns) {
 		if (userns_fd >= 0)

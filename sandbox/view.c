@@ -4,6 +4,7 @@
 
 #include "oci/base/list.h"
 #include "sandbox/pod.h"
+#include "sandbox/podsandbox_priv.h"
 
 static uint32_t count(const struct hk_list *l)
 {
@@ -61,8 +62,33 @@ static struct sbx_view view_of(const struct sbx_process *proc)
 	return v;
 }
 
+static struct sbx_view view_of_sandbox(const struct sbx_podsandbox *b)
+{
+	static const char *const reasons[SB_N_STATES] = {
+		[SB_STARTING] = "its process to start",
+		[SB_STOPPING] = "its process to die, or its cgroup to go",
+		[SB_REMOVING] = "the last container to go",
+	};
+
+	return (struct sbx_view){
+		.id = b->id,
+		.bundle = b->bundle,
+		.state = sb_state_name(b->state),
+		.waits_for = reasons[b->state] ? reasons[b->state] : "",
+		.pid = b->pid,
+		.exit_status = b->is_told ? (uint32_t)b->x.status : 0,
+		.n_waiters = count(&b->waiters) + count(&b->stops) + count(&b->shutdowns),
+		.oci = b->oci,
+	};
+}
+
 void sbx_each(const struct sbx_pod *p, sbx_view_fn *fn, void *arg)
 {
+	if (p->sandbox) {
+		const struct sbx_view v = view_of_sandbox(p->sandbox);
+
+		fn(arg, &v);
+	}
 	hk_list_for(n, &p->containers) {
 		const struct sbx_container *c = hk_container_of(n, struct sbx_container, node);
 		struct sbx_view v = view_of(&c->init);

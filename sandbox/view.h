@@ -10,7 +10,7 @@
 struct oci_container;
 struct sbx_pod;
 
-/* What people may ask about a container's init or an exec; an init comes before its execs. Borrowed for the call. */
+/* What people may ask about a container's init or an exec; an init comes before its execs, a sandbox without a pause image before all. Borrowed for the call. */
 struct sbx_view {
 	const char *id, *exec_id; /* exec_id NULL: the init */
 	const char *bundle, *state, *waits_for; /* waits_for "": nothing */

@@ -51,8 +51,10 @@ static int convert_namespaces(struct hk_arena *a, const Husk__Cri__NamespaceOpti
 	c->net = (enum sbx_ns_mode)from->network;
 	c->pid = (enum sbx_ns_mode)from->pid;
 	c->ipc = (enum sbx_ns_mode)from->ipc;
-	if (!from->userns_options || from->userns_options->mode != HUSK__CRI__NAMESPACE_MODE__POD)
+	if (!from->userns_options || from->userns_options->mode == HUSK__CRI__NAMESPACE_MODE__NODE)
 		return 0;
+	if (from->userns_options->mode != HUSK__CRI__NAMESPACE_MODE__POD)
+		return -EINVAL;
 	c->has_userns = true;
 	r = convert_maps(a, from->userns_options->uids, from->userns_options->n_uids, &c->uids);
 	return r < 0 ? r : convert_maps(a, from->userns_options->gids, from->userns_options->n_gids, &c->gids);
@@ -109,17 +111,21 @@ int convert_sandbox(const ProtobufCMessage *m, struct convert_sandbox *ret, stru
 {
 	const Husk__Sandbox__CreateSandboxRequest *t = (const void *)m;
 	hk_auto(convert_sandbox_done) struct convert_sandbox c = { 0 };
+	int r;
 
-	/* CRI's default where nothing is said: a pod of its own, containers with their own pids. */
+	/* CRI's default where nothing is said, mode 0 of each kind: a pod of its own. */
 	c.config = (struct sbx_sandbox_config){ .id = t->sandbox_id, .bundle = t->bundle_path, .netns_path = t->netns_path, .hostname = "",
-		.cgroup_parent = "", .selinux_label = "", .pid = SBX_NS_CONTAINER };
+		.cgroup_parent = "", .selinux_label = "" };
 	if (t->options && t->options->type_url[0]) {
 		if (!hk_has_suffix(t->options->type_url, TYPE_POD_SANDBOX_CONFIG))
 			return hk_fail_text(err, HK_INVALID, EINVAL, "options of unknown type \"%.100s\"", t->options->type_url);
 		c.message = husk__cri__pod_sandbox_config__unpack(NULL, t->options->value.len, t->options->value.data);
 		if (!c.message)
 			return hk_fail_text(err, HK_INVALID, EBADMSG, "options: not a PodSandboxConfig");
-		if (convert_config(c.message, &c) < 0)
+		r = convert_config(c.message, &c);
+		if (r == -EINVAL)
+			return hk_fail_text(err, HK_INVALID, EINVAL, "a user namespace is the pod's or the node's");
+		if (r < 0)
 			return hk_fail(err, HK_EXHAUSTED, ENOMEM, "convert PodSandboxConfig");
 	}
 	*ret = c;

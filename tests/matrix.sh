@@ -5,21 +5,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 repo=$PWD cache=${XDG_CACHE_HOME:-/var/cache}/husk-matrix
-newest=v2.3.4
 mkdir -p "$cache"
 
 . tests/lib/suite.sh
+. tests/lib/newest.sh
 fetch_debian() { # fetch_debian SUITE: containerd and ctr of that suite below $cache/SUITE
 	[ -x "$cache/$1/usr/bin/containerd" ] || suite_unpack "$cache" "$1" "$cache/$1" containerd
 }
-fetch_go() {
-	[ -x "$cache/go/usr/bin/containerd" ] && return
-	command -v go >/dev/null || { echo "SKIP $newest: Go is not installed"; return 1; }
-	local module=github.com/containerd/containerd/v2/cmd
-	GOBIN=$cache/go/usr/bin go install -tags "no_btrfs no_devmapper no_zfs" $module/containerd@$newest $module/ctr@$newest \
-		$module/containerd-shim-runc-v2@$newest || { echo "SKIP $newest: it does not build"; return 1; }
-}
-
 failed=0 logs=$cache/logs
 rm -rf "$logs" && mkdir -p "$logs"
 run_test() { # run_test DIRECTORY HANDLER TEST: with that directory's containerd and ctr first in PATH
@@ -51,6 +43,6 @@ run /usr/bin
 for suite in trixie sid; do
 	if fetch_debian $suite; then run "$cache/$suite/usr/bin"; fi
 done
-if fetch_go; then run "$cache/go/usr/bin"; fi
+if newest_containerd "$cache"; then run "$cache/go/usr/bin"; fi
 tests/lib/cri_table.py tests/README.md "$logs" "Commit $(git rev-parse --short HEAD), $(date -I), kernel $(uname -r | cut -d. -f1,2)."
 exit $failed

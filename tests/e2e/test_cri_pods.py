@@ -24,6 +24,11 @@ class Namespaces(CriTest):
         if PAUSELESS:
             self.assertEqual(self.sandbox_pid(pod), self.shim_pid(c), "nothing to hold: no process")
 
+    def test_container_of_the_pod_s_pids_in_a_pod_that_shares_none(self):
+        pod = self.pod("pids", pid="CONTAINER")
+        c = self.container(pod, "c", ["sleep", "1000"], security={"namespace_options": {"pid": "POD"}})
+        self.assertNotEqual(ns(self.pid(c), "pid"), ns("self", "pid"), "never the node's")
+
     def test_debug_container_in_another_s_pid_namespace(self):
         pod = self.pod("debug", network="NODE")
         target = self.container(pod, "app", ["sh", "-c", "sleep 1234"])

@@ -43,11 +43,10 @@ class Streams(CriTest):
 
     def test_port_forward(self):
         self.container(self.pod_, "c", ["sh", "-c", "while :; do (read x; echo answer to $x) <&0 | nc -l -p 5000 -e sh -c 'read x; echo answer to $x'; done"])
-        url = self.cri.PortForward(pod_sandbox_id=self.pod_[0], port=[5000]).url
         end = time.monotonic() + 10
         while True:
             try:
-                with Stream(f"{url}?port=5000") as s:
+                with Stream(f"{self.cri.PortForward(pod_sandbox_id=self.pod_[0], port=[5000]).url}?port=5000") as s:  # a URL is good for once
                     s.read_until(0, b"\x88\x13")  # the port, little-endian, on the data channel
                     s.send(0, b"me\n")
                     s.read_until(0, b"answer to me\n")

@@ -150,6 +150,21 @@ class Life(SandboxTest):
                          {k: f"/proc/{pid}/ns/{KINDS[k]}" for k in ("network", "uts", "ipc", "pid")})
         self.assertEqual(info["husk"], {"process": "husk-init", "holds": "network uts ipc pid"})
 
+    def test_dump_names_the_sandbox(self):
+        p = self.pod
+        log = os.open(f"{p.bundles[p.name]}/log", os.O_RDWR | os.O_NONBLOCK)
+        self.addCleanup(os.close, log)
+        pid = p.run_box()
+        os.kill(p.shim_pid, signal.SIGUSR1)
+        text = b""
+        end = time.monotonic() + 10
+        while f"id={p.name} state=ready pid={pid}".encode() not in text and time.monotonic() < end:
+            try:
+                text += os.read(log, 65536)
+            except BlockingIOError:
+                time.sleep(0.02)
+        self.assertIn(f"id={p.name} state=ready pid={pid}", text.decode())
+
     def test_moments_that_are_wrong(self):
         p = self.pod
         for method in ("StartSandbox", "StopSandbox", "WaitSandbox", "PingSandbox", "SandboxMetrics"):
@@ -194,6 +209,9 @@ class Life(SandboxTest):
         p = self.pod
         self.refused(3, "CreateSandbox", bundle_path=p.bundles[p.name], options={"type_url": "a.b.C", "value": b""})
         self.refused(3, "CreateSandbox", bundle_path=p.bundles[p.name], options={"type_url": CONFIG_TYPE, "value": b"\xff\xff"})
+        for mode in (CONTAINER, 3):
+            value = ttrpc.encode("PodSandboxConfig", linux={"security_context": {"namespace_options": {"userns_options": {"mode": mode}}}})
+            self.refused(3, "CreateSandbox", bundle_path=p.bundles[p.name], options={"type_url": CONFIG_TYPE, "value": value})
         # Without any: a pod of its own, as CRI's defaults are.
         p.box("CreateSandbox", bundle_path=p.bundles[p.name])
         pid = p.box("StartSandbox")["pid"]
@@ -273,7 +291,7 @@ class Life(SandboxTest):
 
     def test_sigkill_of_the_shim_without_a_process(self):
         p = self.pod
-        self.assertEqual(p.run_box(network=NODE, ipc=NODE), p.shim_pid)
+        self.assertEqual(p.run_box(network=NODE, ipc=NODE, pid=NODE), p.shim_pid)
         os.kill(p.shim_pid, signal.SIGKILL)
         shim.eventually(lambda: not shim.is_alive(p.shim_pid), what="end of the shim")
         p.delete(p.name)
@@ -295,10 +313,9 @@ class Namespaces(SandboxTest):
     def test_own_ones(self):
         pid = self.pod.run_box()
         self.assertEqual(read(f"/proc/{pid}/comm"), "husk-init\n")
-        for kind in ("net", "ipc", "uts", "mnt"):
+        for kind in ("net", "ipc", "uts", "mnt", "pid"):
             self.assertNotEqual(ns(pid, kind), ns("self", kind), kind)
-        for kind in ("pid", "user"):
-            self.assertEqual(ns(pid, kind), ns("self", kind), kind)  # PID 1 only where the pid namespace is shared
+        self.assertEqual(ns(pid, "user"), ns("self", "user"))
         status = dict(line.split(":\t", 1) for line in read(f"/proc/{pid}/status").splitlines() if ":\t" in line)
         self.assertEqual((status["Uid"].split()[0], status["CapEff"], status["CapBnd"], status["NoNewPrivs"], status["Seccomp"]),
                          ("65535", "0" * 16, "0" * 16, "1", "2"))
@@ -316,9 +333,9 @@ class Namespaces(SandboxTest):
         p.box("ShutdownSandbox")
 
     def test_nothing_to_hold(self):
-        """Network and IPC are the node's: no process, and the pid that containerd needs is the shim's own."""
+        """Network, IPC and pids are the node's: no process, and the pid that containerd needs is the shim's own."""
         p = self.pod
-        pid = p.run_box(network=NODE, ipc=NODE)
+        pid = p.run_box(network=NODE, ipc=NODE, pid=NODE)
         self.assertEqual(pid, p.shim_pid)
         self.assertEqual(read(f"/proc/{p.shim_pid}/task/{p.shim_pid}/children"), "")
         wait = p.start_box("WaitSandbox")
@@ -333,6 +350,16 @@ class Namespaces(SandboxTest):
         self.assertEqual(wait.result(5)["exit_status"], 0)
         p.box("ShutdownSandbox")
         self.assert_ends()
+
+    def test_pids_of_the_node_only_for_a_pod_that_asks(self):
+        """containerd gives the sandbox's pid namespace to any container that says POD, in a pod that said otherwise too."""
+        for modes in ({"pid": CONTAINER}, {"network": NODE, "ipc": NODE, "pid": CONTAINER}, {"network": NODE, "ipc": NODE, "pid": POD}):
+            with self.subTest(modes):
+                pod = Sandbox()
+                self.addCleanup(pod.close)
+                pid = pod.run_box(**modes)
+                self.assertNotEqual(ns(pid, "pid"), ns("self", "pid"))
+        self.assertEqual(ns(self.pod.run_box(pid=NODE), "pid"), ns("self", "pid"))
 
     def test_host_network_with_an_ipc_namespace(self):
         pid = self.pod.run_box(network=NODE)

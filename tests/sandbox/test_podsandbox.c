@@ -23,7 +23,7 @@ static const char *script(const char *id, const char *text)
 static struct sbx_sandbox_config config(const char *text)
 {
 	return (struct sbx_sandbox_config){ .id = "pod", .bundle = script("pod", text), .netns_path = "", .hostname = "h", .cgroup_parent = "",
-		.selinux_label = "", .ipc = SBX_NS_NODE, .pid = SBX_NS_CONTAINER };
+		.selinux_label = "", .ipc = SBX_NS_NODE, .pid = SBX_NS_NODE };
 }
 
 static void create(const struct sbx_sandbox_config *c)
@@ -324,6 +324,9 @@ static void words_for_what_is_held(void **state)
 	(void)state;
 	sandbox_why(&c, why, sizeof(why));
 	assert_string_equal(why, "network uts");
+	c.pid = SBX_NS_CONTAINER; /* a container may ask for the pod's all the same */
+	sandbox_why(&c, why, sizeof(why));
+	assert_string_equal(why, "network uts pid");
 	c.ipc = c.pid = SBX_NS_POD;
 	c.has_userns = true;
 	sandbox_why(&c, why, sizeof(why));
