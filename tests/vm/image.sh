@@ -7,8 +7,12 @@ suite=$1
 case $suite in trixie | bookworm) ;; *) echo "image.sh: unknown suite '$suite' (trixie, bookworm)" >&2; exit 2 ;; esac
 packages=(linux-image-cloud-amd64 initramfs-tools systemd systemd-sysv udev dbus kmod containerd runc crun busybox-static python3 python3-grpcio
 	python3-grpc-tools containernetworking-plugins iptables iproute2 procps strace libcmocka0)
-mirror=$(sed -n 's/^URIs: *\([^ ]*\/debian\/*\)\( .*\)*$/\1/p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1)
-mirror=${mirror:-http://deb.debian.org/debian}
+# The mirror and the proxy that this machine's apt uses.
+mirror=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null | awk '$1 ~ /\/debian\/?$/ && $2 == "main" && !n++ { print $1 }')
+[ -n "$mirror" ] || { echo "image.sh: apt on this machine knows no Debian mirror (apt-get update?)" >&2; exit 1; }
+proxy=$(apt-config shell proxy Acquire::http::Proxy 2>/dev/null || true)
+eval "$proxy"
+[ -z "${proxy:-}" ] || export http_proxy="$proxy"
 
 cache=${HUSK_VM_CACHE:-${XDG_CACHE_HOME:-/var/cache}/husk-vm}
 image=$cache/$suite-$(sha256sum "$0" | cut -c1-16)
