@@ -67,6 +67,13 @@ static bool is_dir_ours(const struct sbx_pod *p)
 	return is_ours;
 }
 
+void sbx_pod_forget(struct sbx_pod *p)
+{
+	/* With containers left, `delete` will need the state files. */
+	if (hk_list_is_empty(&p->containers) && !p->sandbox && is_dir_ours(p))
+		store_remove_dir(p->dir);
+}
+
 void sbx_pod_free(struct sbx_pod *p)
 {
 	struct hk_err err;
@@ -74,9 +81,7 @@ void sbx_pod_free(struct sbx_pod *p)
 	if (!p)
 		return;
 	(void)hk_fail_text(&err, HK_UNAVAILABLE, ESHUTDOWN, "the shim is going away");
-	/* With containers left, `delete` will need the state files. */
-	if (hk_list_is_empty(&p->containers) && !p->sandbox && is_dir_ours(p))
-		store_remove_dir(p->dir);
+	sbx_pod_forget(p);
 	sandbox_abandon(p, &err);
 	hk_list_for_safe(n, next, &p->containers) {
 		container_abandon(hk_container_of(n, struct sbx_container, node), &err);

@@ -52,7 +52,9 @@ struct sbx_pod_opts {
 	void *arg;
 };
 int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_err *err);
-/* Frees memory and fds; containers keep running. */
+/* Removes the pod's state directory, unless there are containers, a sandbox, or a successor whose directory it is by now. For the end alone. */
+void sbx_pod_forget(struct sbx_pod *p);
+/* Forgets, and frees memory and fds; containers keep running. */
 void sbx_pod_free(struct sbx_pod *p);
 size_t sbx_pod_count(const struct sbx_pod *p); /* containers, of any state; a sandbox is none: sbx_has_sandbox */
 

@@ -113,7 +113,8 @@ static void end(struct shim_life *l, const char *reason)
 	log_info("shim ends", LOG_STR("reason", reason));
 	l->is_ending = true;
 	watch_idle(l);
-	/* The name goes first: a `start` of the same group must not find a socket that nobody will serve. */
+	/* The names go first: a `start` of the same group must not find a socket that nobody will serve. */
+	sbx_pod_forget(l->pod);
 	remove_socket(l);
 	shim_listener_stop(l->listener);
 	shim_events_flush(l->events, EVENTS_FLUSH_MS, on_events_flushed, l);
@@ -128,12 +129,21 @@ static void on_check(void *owner)
 		end(l, "shutdown");
 }
 
+/* From the next turn: sandbox/ is still at its own work. */
+static void shut_down_later(struct shim_life *l)
+{
+	l->shutdown_wanted = true;
+	hk_timer_set(l->loop, &l->check, 0);
+}
+
 static void on_sandbox_gone(void *arg, const struct sbx_reply *reply, const struct hk_err *err)
 {
+	struct shim_life *l = arg;
+
 	(void)reply;
 	if (err)
 		log_warn("remove the sandbox of a forgotten pod", LOG_STR("err", err->text));
-	shim_life_shutdown(arg);
+	shut_down_later(l);
 }
 
 /* A sandbox may well wait for its first container for ever, but not without a bundle and a client. */
@@ -208,10 +218,12 @@ void shim_life_created(struct shim_life *l)
 	hk_timer_set(l->loop, &l->check, 0);
 }
 
+/* The end begins before the answer is on its way: containerd forgets a shim that has answered, so one that dies then must leave no name. */
 void shim_life_shutdown(struct shim_life *l)
 {
 	l->shutdown_wanted = true;
-	hk_timer_set(l->loop, &l->check, 0);
+	if (is_empty(l))
+		end(l, "shutdown");
 }
 
 /*
@@ -221,7 +233,7 @@ void shim_life_shutdown(struct shim_life *l)
 void shim_life_shutdown_sandbox(struct shim_life *l)
 {
 	l->lingers = true;
-	shim_life_shutdown(l);
+	shut_down_later(l);
 }
 
 /* From the next turn: sandbox/ is still at its own work when it tells us. */

@@ -45,7 +45,7 @@ void shim_life_init(struct shim_life *l);
 /* A Create came; false: too late, we are ending. Each true is followed by one shim_life_created, whatever became of it. */
 bool shim_life_creating(struct shim_life *l);
 void shim_life_created(struct shim_life *l);
-/* Shutdown was asked for (and answered). */
+/* Shutdown was asked for, and is about to be answered: with nothing left, the names are gone when this returns. */
 void shim_life_shutdown(struct shim_life *l);
 /* The same for ShutdownSandbox, whose client must not see the end of the connection before it has taken the answer. */
 void shim_life_shutdown_sandbox(struct shim_life *l);

@@ -258,9 +258,9 @@ void task_shutdown(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *r
 	struct task_service *s = ctx;
 
 	(void)request;
-	/* The answer first: with no container left the end begins in the next turn of the loop. */
-	convert_reply_empty(call, NULL);
+	/* With no container left the end has begun when the answer goes out, which it still does. */
 	shim_life_shutdown(s->life);
+	convert_reply_empty(call, NULL);
 }
 
 /* ---- inside a container ---- */

@@ -134,8 +134,6 @@ class Worker:
             time.sleep(0.5)  # the last borders come after the last answer
             hit = self.is_hit()
         self.recover(a, b, victim if hit else None)
-        if hit and victim == "shim":
-            self.drop_names(a, b)
         self.check_left(a, b)
         self.check_exits(victim if hit else None)
         return hit
@@ -168,19 +166,6 @@ class Worker:
             eventually(lambda: self.states().get(cid, (0, wanted))[1] == wanted, 10 * SLOW)
         except AssertionError:
             raise Bad(f"{cid} is not {wanted}: {self.states()}") from None
-
-    def drop_names(self, a, b):
-        """Of a shim that was killed after it had answered the last Delete and the Shutdown, in the instant before it ends by itself: containerd has
-        forgotten it, and its `delete` may have come while it lived. No process, mount or cgroup is left then, but two names."""
-        borders = [border.rsplit(" ", 1)[0] for border, _, _ in self.log()]
-        ends = [i for i, border in enumerate(borders) if border == "before Shutdown"]
-        if not ends or "before Delete" in borders[ends[-1]:]:
-            return
-        left = self.left(a, b)
-        if set(left) <= {"sockets", "files"}:
-            for path in left.get("sockets", []) + [f for f in left.get("files", []) if f.endswith("/.shim")]:
-                if os.path.exists(path):
-                    os.unlink(path)
 
     # ---- what must be true then ----
     def left(self, a, b):
