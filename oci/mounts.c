@@ -93,6 +93,15 @@ static bool asks_shared(const struct oci_mount_flags *f)
 	return false;
 }
 
+/*
+ * Whether it is to be a peer of the host's mount: only where rootfsPropagation asks for that too, as containerd writes it for Kubernetes'
+ * Bidirectional. Without it the host's mounts reach the volume, and those on it nobody outside (as runc).
+ */
+static bool wants_shared(const struct oci_setup *s, const struct oci_mount_src *src)
+{
+	return s->spec->rootfs_propagation == OCI_PROP_SHARED && (src->flags.n_propagation == 0 || asks_shared(&src->flags));
+}
+
 static int open_source(struct oci_setup *s, size_t i, struct oci_idmap_cache *cache, struct hk_err *err)
 {
 	const struct oci_mount *m = &s->spec->mounts[i];
@@ -106,7 +115,7 @@ static int open_source(struct oci_setup *s, size_t i, struct oci_idmap_cache *ca
 	s->at = (int)i;
 	if (r >= 0)
 		r = oci_tree_clone(AT_FDCWD, path, f->rbind ? AT_RECURSIVE : 0, &tree);
-	if (oci_mount_is_absent(r) && asks_shared(f)) /* made after / became a slave it would never reach the host */
+	if (oci_mount_is_absent(r) && wants_shared(s, src)) /* made after / became a slave it would never reach the host */
 		return hk_fail(err, HK_UNSUPPORTED, -r, "keep mount bind %s on %s shared with the host (Linux 5.2)", path, m->destination);
 	if (oci_mount_is_absent(r) && !wants_idmap)
 		return 0; /* by mount(2), at its turn */
@@ -131,14 +140,9 @@ static int open_source(struct oci_setup *s, size_t i, struct oci_idmap_cache *ca
 	return 0;
 }
 
-static bool wants_shared(const struct oci_setup *s, const struct oci_mount_src *src)
-{
-	return asks_shared(&src->flags) || (src->flags.n_propagation == 0 && s->spec->rootfs_propagation == OCI_PROP_SHARED);
-}
-
 /*
- * A volume with `rshared` (Kubernetes: Bidirectional) must be a peer of the host's mount. Copies made after / became a
- * slave are slaves of it for ever, so these are opened before; detached, they are not touched by what happens to /.
+ * Copies made after / became a slave are slaves of it for ever, so these are opened before; detached, they are not touched by what happens
+ * to /.
  */
 int oci_mounts_open_shared(struct oci_setup *s, struct hk_err *err)
 {

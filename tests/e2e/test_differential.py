@@ -28,6 +28,7 @@ ALLOWED = [
     (r"^(mount / /sys/fs/cgroup \S+) - cgroup2 .*", r"\1 - cgroup2",
      "without a cgroup namespace husk binds the host's mount; runc mounts anew, which takes nsdelegate away from the host"),
     (r"^(mount / /sys/fs/cgroup/\S+ \S+) - cgroup \w+ ", r"\1 - cgroup ", "the name that stands for a source: runc's is the hierarchy's"),
+    (r"^(mount \S+ /mnt/version ro),nosuid,nodev,noexec,", r"\1,", "runc's remount of a read-only bind drops what the source forbids; husk only adds, as mount_setattr does"),
     (r"^(mount \S+ / ro)(,nosuid)?(,nodev)? - tmpfs", r"\1 - tmpfs", "runc 1.1's remount of a read-only root drops nosuid and nodev; husk keeps them"),
     (r"^file cpu.weight (20|59)$", "file cpu.weight of 512 shares",
      "runc 1.1: linear; husk: the formula of the kernel's 1024 to 100, as runc 1.3.2 and crun 1.23"),

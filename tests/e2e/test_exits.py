@@ -332,7 +332,7 @@ class DaemonAway(ExitsTest):
             pod.call("Exec", id="c", exec_id=f"e{i}", spec=spec_of(["true"]))
             pod.call("Start", id="c", exec_id=f"e{i}")
             pod.call("Wait", id="c", exec_id=f"e{i}")
-        self.wait_for_events(300, "exit", timeout=60)
+        pod.events.wait_for(lambda _log: any(e["id"] == "e299" for _, e in self.topics("exit")), timeout=60 * SLOW)
         exits = [e["id"] for _, e in self.topics("exit")]
         # An answer that was lost with its connection is the one reason to tell an event twice, and then one after the other.
         distinct = [e for i, e in enumerate(exits) if i == 0 or exits[i - 1] != e]

@@ -32,7 +32,7 @@ def kernel_at_least(major, minor):
 
 HIDDEN = set(os.environ.get("HUSK_NOSYS", "").split(","))  # by tests/lib/nosys.c
 # A bind that stays a peer of the host's mount takes open_tree: there is no older way.
-SHARED = [] if HIDDEN & {"open_tree", "move_mount"} else [(["rshared"], ["shared"], ["shared"])]
+HAS_PEERS = not HIDDEN & {"open_tree", "move_mount"}
 
 
 def need(*calls):
@@ -308,30 +308,35 @@ class SpecTest(unittest.TestCase):
             with host_mount(f"{directory}/sub"):
                 subprocess.run(["mount", "--make-shared", f"{directory}/sub"], check=True)
                 for words, top, sub in ((["private"], [], ["master"]), (["rprivate"], [], []), (["slave"], ["master"], ["master"]),
-                                        (["rslave"], ["master"], ["master"]), *SHARED,
+                                        (["rslave"], ["master"], ["master"]), (["rshared"], ["shared", "master"], ["shared", "master"]),
                                         (["unbindable"], ["unbindable"], ["master"]), (["runbindable"], ["unbindable"], ["unbindable"])):
                     found = self.mount_lines(mounted("/host", directory, "rbind", *words))
                     self.assertEqual((found["/host"][1], found["/host/sub"][1]), (top, sub), words)
+                if HAS_PEERS:
+                    found = self.mount_lines(both(mounted("/host", directory, "rbind", "rshared"), linux(rootfsPropagation="rshared")))
+                    self.assertEqual((found["/host"][1], found["/host/sub"][1]), (["shared"], ["shared"]))
 
     def test_shared_reaches_the_host_and_slave_does_not(self):
+        """Both words are needed, as with runc: containerd writes both for Kubernetes' Bidirectional."""
         directory = self.own_host_dir()
         with host_mount(directory):
             subprocess.run(["mount", "--make-shared", directory], check=True)
-            for word, arrives in (*((words[0], True) for words, _top, _sub in SHARED), ("rslave", False), ("rprivate", False)):
-                os.mkdir(f"{directory}/{word}")
+            rows = [("rslave", "", False), ("rprivate", "", False), ("rshared", "", False), *([("rshared", "rshared", True)] if HAS_PEERS else [])]
+            for word, root, arrives in rows:
+                os.makedirs(f"{directory}/{word}", exist_ok=True)
                 caps = {k: ["CAP_SYS_ADMIN"] for k in ("bounding", "effective", "permitted")}
                 cid = self.new_id()
                 self.pod.run(cid, ["sh", "-c", f"mount -t tmpfs x /host/{word} && echo up && exec sleep 1000"],
-                             change=both(mounted("/host", directory, "rbind", word), proc(capabilities=caps)))
+                             change=both(mounted("/host", directory, "rbind", word), proc(capabilities=caps), linux(rootfsPropagation=root)))
                 self.pod.output[cid].wait_for(b"up\n")
-                self.assertEqual(os.path.ismount(f"{directory}/{word}"), arrives, word)
+                self.assertEqual(os.path.ismount(f"{directory}/{word}"), arrives, (word, root))
                 self.pod.finish(cid)
                 if arrives:
                     subprocess.run(["umount", f"{directory}/{word}"], check=True)
 
-    @unittest.skipIf(SHARED, "open_tree is there")
+    @unittest.skipIf(HAS_PEERS, "open_tree is there")
     def test_shared_without_open_tree_is_refused(self):
-        self.refused(mounted("/host", self.own_host_dir(), "rbind", "rshared"), "shared with the host (Linux 5.2)")
+        self.refused(both(mounted("/host", self.own_host_dir(), "rbind", "rshared"), linux(rootfsPropagation="rshared")), "shared with the host (Linux 5.2)")
 
     def test_rootfs_propagation(self):
         for word, want in (("private", []), ("rprivate", []), ("slave", []), ("rslave", []), ("shared", ["shared"]), ("rshared", ["shared"]),
