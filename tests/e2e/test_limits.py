@@ -58,8 +58,9 @@ class Client(LimitTest):
         pod.call("Start", id="c", exec_id="more")
         self.assertEqual(pod.call("Wait", id="c", exec_id="more")["exit_status"], 0)
         self.fails(EXHAUSTED, "4096 execs", "Exec", id="c", exec_id="another", spec=TRUE)
-        pod.run("d", ["true"])  # another container has its own
-        pod.call("Exec", id="d", exec_id="e", spec=TRUE) if pod.call("State", id="d")["status"] == 2 else None
+        pod.run("d", ["sleep", "1000"])  # another container has its own
+        pod.call("Exec", id="d", exec_id="e", spec=TRUE)
+        self.assertEqual(pod.finish("d")["exit_status"], 137)
         self.assertEqual(pod.finish("c")["exit_status"], 137)
 
     def test_1024_calls_in_flight(self):
