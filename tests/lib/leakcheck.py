@@ -37,6 +37,20 @@ def cgroups():
     return found
 
 
+def strangers(paths):
+    """Those of these cgroups with a live process in or below them that is not below us: others on this machine made them meanwhile."""
+    found = set()
+    for path in paths:
+        try:
+            with open(os.path.join(path, "cgroup.procs"), encoding="ascii") as f:
+                pids = {int(line) for line in f}
+        except OSError:
+            continue
+        if pids - children().keys():
+            found.update(p for p in paths if path == p or path.startswith(p + "/"))
+    return found
+
+
 def sockets():
     found = set()
     with open("/proc/net/unix", encoding="utf-8", errors="replace") as f:
@@ -137,6 +151,7 @@ def main(argv):
 
     left = settled(children, {})
     mnt, cg, sock, fil = [settled(p, b) for p, b in zip(probes, before)] or ({}, set(), set(), set())
+    cg -= strangers(cg)
     report = [f"process {p} ({c})" for p, c in sorted(left.items())]
     report += [f"mount {t}" for t in sorted(mnt.values())]
     report += [f"cgroup {c}" for c in sorted(cg)] + [f"socket {s}" for s in sorted(sock)] + [f"file {f}" for f in sorted(fil)]
