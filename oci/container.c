@@ -213,6 +213,8 @@ static int remember(struct oci_container *c, const struct oci_create_opts *o, st
 	c->has_private_pidns = s->ns[OCI_NS_PID].is_set && !s->ns[OCI_NS_PID].path;
 	c->host_uid = c->in_userns ? host_id(&s->uid_mappings, p->uid) : p->uid;
 	c->host_gid = c->in_userns ? host_id(&s->gid_mappings, p->gid) : p->gid;
+	c->has_oom_score_adj = p->has_oom_score_adj;
+	c->oom_score_adj = p->oom_score_adj;
 	c->has_personality = s->has_personality;
 	c->personality = s->personality;
 	c->memory_policy = s->memory_policy;

@@ -42,9 +42,10 @@ struct oci_container { /* heap; what an exec and the removal need of the spec, a
 	gid_t host_gid;
 	pid_t init_pid;
 	uint32_t personality;
+	int oom_score_adj;
 	struct oci_memory_policy memory_policy; /* owns its nodes */
 	char *host_rootfs;      /* a restore's, to be unmounted at the end; NULL = not on the host */
-	bool has_personality, no_new_privs, no_new_keyring, in_userns, has_private_pidns;
+	bool has_personality, has_oom_score_adj, no_new_privs, no_new_keyring, in_userns, has_private_pidns;
 };
 
 /* The child's whole knowledge; built before the clone, borrowed by the child until execve. */
@@ -91,8 +92,8 @@ struct oci_launch {
 	struct hk_list node;
 	struct oci_container *c;
 	enum launch_state state;
-	bool is_unit_ours; /* systemd was asked for it, and did not say that it is another's */
 	bool is_exec, is_hooked; /* hooked: create reached its hooks, so a failure runs poststop */
+	bool is_unit_ours; /* systemd was asked for it, and did not say that it is another's */
 	struct oci_job *job;     /* NULL once the child has its copy */
 	struct oci_page *page;
 	int sock;                /* owned */
@@ -143,7 +144,6 @@ void oci_pidfd_kill(int pidfd);
 void oci_container_drop_spec(struct oci_container *c);
 /* Runs the poststop hooks; -ENOENT when there are none. */
 int oci_container_poststop(struct oci_container *c, oci_hook_fn *fn, void *arg, struct oci_hook_run **ret);
-
 struct oci_job *oci_job_new(struct oci_container *c);
 void oci_job_free(struct oci_job *j);
 /* Where the three come from; opens the host's null device if one is missing. */

@@ -206,6 +206,15 @@ class SpecTest(unittest.TestCase):
     def test_oom_score_adj(self):
         self.assertEqual(self.said("cat /proc/self/oom_score_adj", proc(oomScoreAdj=700)), "700\n")
         self.refused(proc(oomScoreAdj=1001), "process.oomScoreAdj")
+        cid = self.new_id()
+        self.pod.run(cid, ["sleep", "1000"], change=proc(oomScoreAdj=700))
+        # An exec that does not say has the container's (as runc), not the shim's own.
+        for more, expected in ({}, b"700\n"), ({"oomScoreAdj": 800}, b"800\n"):
+            eid = self.new_id()
+            self.pod.exec(cid, eid, ["cat", "/proc/self/oom_score_adj"], **more)
+            self.pod.call("Start", id=cid, exec_id=eid)
+            self.assertEqual(self.pod.output[eid].bytes(), expected)
+        self.pod.finish(cid)
 
     def test_console_size(self):
         self.assertEqual(self.said("stty size", proc(terminal=True, consoleSize={"height": 33, "width": 77}), terminal=True), "33 77\n")
