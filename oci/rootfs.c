@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -181,10 +182,37 @@ static int move_root(const struct oci_setup *s, struct hk_err *err)
 	return 0;
 }
 
-int oci_rootfs_pivot(struct oci_setup *s, struct hk_err *err)
+/*
+ * Who joins a mount namespace gets its root, whatever its processes have. A shim below a chroot is not at its namespace's root: a pivot there would
+ * leave the machine's whole tree around the container's, and every exec in it. So the set-up goes up to the namespace's root first.
+ */
+static int leave_chroot(struct hk_err *err)
 {
+	hk_autofd ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	struct statx ours, top;
 	int r;
 
+	if (ns < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "open /proc/self/ns/mnt");
+	if (statx(AT_FDCWD, "/", 0, STATX_MNT_ID, &ours) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "stat /");
+	r = oci_ns_return(ns, err);
+	if (r < 0)
+		return r;
+	if (statx(AT_FDCWD, "/", 0, STATX_MNT_ID, &top) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "stat / of the mount namespace");
+	/* What lies outside the chroot was not seen by oci_rootfs_prepare. */
+	if (top.stx_mnt_id != ours.stx_mnt_id && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "make / of the mount namespace a slave of the host's mounts");
+	return 0;
+}
+
+int oci_rootfs_pivot(struct oci_setup *s, struct hk_err *err)
+{
+	int r = leave_chroot(err);
+
+	if (r < 0)
+		return r;
 	if (fchdir(s->rootfs_fd) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "chdir to rootfs");
 	if (s->no_pivot) {
