@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/seccomp.c — linux.seccomp to a BPF program: libseccomp's rules, with a preamble of our own in front of it. Runs
+ * oci/seccomp.c — linux.seccomp to a BPF program: libseccomp's rules, with a preamble of our own in front of it, folded (seccomp_fold.c). Runs
  * in a short-lived child: libseccomp takes 10 ms and a megabyte for containerd's default profile.
  *
  * The preamble: a profile that denies by default answers EPERM to a system call that is younger than the profile, and
@@ -28,8 +28,6 @@
 #include "oci/spec_linux.h"
 
 enum {
-	OPTIMIZE_ABOVE = 32, /* rules; a binary tree pays from there on */
-	OPTIMIZE_TREE = 2,
 	MAX_ARCHS = 24,
 	PREAMBLE_PER_ARCH = 8,
 	N_ARGS = 6,
@@ -120,19 +118,14 @@ static int add_archs(scmp_filter_ctx ctx, const struct oci_seccomp *s, struct hk
 
 static int add_all(scmp_filter_ctx ctx, const struct oci_seccomp *s, struct hk_err *err)
 {
-	size_t n = 0;
 	int r;
 
 	/* Loading is ours, later and in another process. */
 	(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0);
 	(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 0);
 	r = add_archs(ctx, s, err);
-	for (size_t i = 0; r == 0 && i < s->n_rules; i++) {
-		n += s->rules[i].names.n;
+	for (size_t i = 0; r == 0 && i < s->n_rules; i++)
 		r = add_rule(ctx, s, &s->rules[i], err);
-	}
-	if (r == 0 && n > OPTIMIZE_ABOVE) /* since libseccomp 2.5; without it the filter is right and slower */
-		(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, OPTIMIZE_TREE);
 	return r;
 }
 
@@ -287,7 +280,7 @@ int oci_seccomp_build(const struct oci_seccomp *s, struct oci_bpf *ret, struct h
 	r = export(ctx, out + at, OCI_BPF_MAX - at, &n, err);
 	if (r < 0)
 		return r;
-	ret->insns = hk_take_ptr(out);
-	ret->n = at + n;
-	return 0;
+	*ret = (struct oci_bpf){ .insns = hk_take_ptr(out), .n = at + n };
+	r = oci_seccomp_fold(ret);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "linux.seccomp: shorten the BPF program") : 0;
 }

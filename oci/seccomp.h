@@ -46,6 +46,11 @@ int oci_seccomp_cache_read(int fd, struct oci_bpf *ret);
 /* ---- seccomp.c ---- */
 /* libseccomp's program with the ENOSYS preamble. Slow and hungry: only in a short-lived child. */
 int oci_seccomp_build(const struct oci_seccomp *s, struct oci_bpf *ret, struct hk_err *err);
+
+/* ---- seccomp_fold.c ---- */
+/* The same verdicts by fewer instructions, in place; a program of a shape that it does not know stays. -ENOMEM. */
+int oci_seccomp_fold(struct oci_bpf *bpf);
+
 /* ---- seccomp_load.c ---- */
 int oci_bpf_load(const struct oci_bpf *bpf, uint32_t flags, struct hk_err *err);
 /* The same with a listener: *ret_fd is close-on-exec and the caller's. Nothing is called behind seccomp(2). */

@@ -24,7 +24,7 @@
 #include "oci/seccomp.h"
 #include "oci/spec_linux.h"
 
-enum { HASH_LEN = 32, FORMAT = 1, DIR_MODE = 0700, FILE_MODE = 0400 };
+enum { HASH_LEN = 32, FORMAT = 2, DIR_MODE = 0700, FILE_MODE = 0400 };
 static const char magic[8] = "huskbpf";
 
 struct header {

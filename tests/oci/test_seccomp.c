@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -239,6 +240,119 @@ static void key_follows_the_content(void **state)
 	assert_int_equal(strlen(ka), 64);
 }
 
+/* ---- folding, against libseccomp's own program ---- */
+
+static uint32_t rolled;
+
+static uint32_t roll(uint32_t below)
+{
+	rolled = rolled * 1664525U + 1013904223U;
+	return (rolled >> 8) % below;
+}
+
+/* A profile of `n` runs of calls by chance, as tables of calls grow; every fourth run with one or two conditions. */
+static scmp_filter_ctx random_profile(uint32_t n)
+{
+	static const uint32_t actions[] = { SCMP_ACT_ERRNO(EPERM), SCMP_ACT_ALLOW, SCMP_ACT_KILL_PROCESS, SCMP_ACT_LOG };
+	static const enum scmp_compare ops[] = { SCMP_CMP_EQ, SCMP_CMP_NE, SCMP_CMP_LT, SCMP_CMP_GE, SCMP_CMP_MASKED_EQ };
+	scmp_filter_ctx ctx = seccomp_init(actions[roll(4)]);
+
+	assert_non_null(ctx);
+	assert_int_equal(seccomp_arch_add(ctx, SCMP_ARCH_X86), 0);
+	if (roll(2))
+		assert_int_equal(seccomp_arch_add(ctx, SCMP_ARCH_X32), 0);
+	for (uint32_t i = 0; i < n; i++) {
+		struct scmp_arg_cmp args[2];
+		unsigned n_args = roll(4) ? 0 : 1 + roll(2);
+		uint32_t action = actions[roll(4)], first = roll(400), last = first + roll(n_args ? 2 : 30);
+
+		for (unsigned k = 0; k < n_args; k++)
+			args[k] = SCMP_CMP64(k, ops[roll(5)], roll(8), roll(8));
+		for (uint32_t nr = first; nr <= last; nr++) /* may contradict an earlier one */
+			(void)seccomp_rule_add_array(ctx, action, (int)nr, n_args, args);
+	}
+	return ctx;
+}
+
+static struct oci_bpf exported(scmp_filter_ctx ctx)
+{
+	struct oci_bpf bpf = { .insns = calloc(OCI_BPF_MAX, sizeof(struct sock_filter)) };
+	int fd = memfd_create("filter", MFD_CLOEXEC);
+	ssize_t n;
+
+	assert_non_null(bpf.insns);
+	assert_int_equal(seccomp_export_bpf(ctx, fd), 0);
+	n = pread(fd, bpf.insns, OCI_BPF_MAX * sizeof(*bpf.insns), 0);
+	assert_true(n > 0);
+	bpf.n = (size_t)n / sizeof(*bpf.insns);
+	(void)close(fd);
+	return bpf;
+}
+
+static void same_verdicts(const struct oci_bpf *a, const struct oci_bpf *b, uint32_t nr)
+{
+	static const uint32_t archs[] = { AUDIT_ARCH_X86_64, AUDIT_ARCH_I386, AUDIT_ARCH_AARCH64, 0 };
+
+	for (size_t i = 0; i < HK_ARRAY_SIZE(archs); i++)
+		for (uint64_t arg = 0; arg < 9; arg++)
+			if (run(a, archs[i], nr, arg) != run(b, archs[i], nr, arg))
+				fail_msg("architecture %#x, number %u, argument %llu", archs[i], nr, (unsigned long long)arg);
+}
+
+static void folded_is_the_same(void **state)
+{
+	size_t n_plain = 0, n_folded = 0;
+
+	(void)state;
+	skip_elsewhere();
+	for (rolled = 1; rolled != 0 && rolled < 40; rolled++) {
+		uint32_t seed = rolled;
+		scmp_filter_ctx ctx = random_profile(5 + seed);
+		struct oci_bpf plain = exported(ctx), folded = exported(ctx);
+
+		assert_int_equal(oci_seccomp_fold(&folded), 0);
+		n_plain += plain.n;
+		n_folded += folded.n;
+		for (uint32_t nr = 0; nr < 500; nr++) {
+			same_verdicts(&plain, &folded, nr);
+			same_verdicts(&plain, &folded, X32 + nr);
+			same_verdicts(&plain, &folded, X32 - 1 - nr);
+			same_verdicts(&plain, &folded, UINT32_MAX - nr);
+		}
+		seccomp_release(ctx);
+		free(plain.insns);
+		free(folded.insns);
+		rolled = seed;
+	}
+	assert_true(n_folded < n_plain / 2);
+}
+
+static void the_default_profile_is_short(void **state)
+{
+	struct fixture *f;
+
+	(void)state;
+	skip_elsewhere();
+	f = make(SCMP_ACT_ERRNO(EPERM));
+	assert_in_range(f->bpf.n, 20, 300); /* libseccomp: more than 1,000 */
+	drop(f);
+}
+
+static void what_is_not_understood_stays(void **state)
+{
+	struct sock_filter odd[] = { { .code = BPF_LD | BPF_W | BPF_ABS }, { .code = BPF_ALU | BPF_AND | BPF_K, .k = 1 },
+		{ .code = BPF_JMP | BPF_JEQ | BPF_K, .k = 1, .jf = 1 }, { .code = BPF_RET | BPF_K, .k = SECCOMP_RET_ALLOW },
+		{ .code = BPF_RET | BPF_K, .k = SECCOMP_RET_KILL } };
+	struct sock_filter was[HK_ARRAY_SIZE(odd)];
+	struct oci_bpf bpf = { odd, HK_ARRAY_SIZE(odd) };
+
+	(void)state;
+	memcpy(was, odd, sizeof(odd));
+	assert_int_equal(oci_seccomp_fold(&bpf), 0);
+	assert_int_equal(bpf.n, HK_ARRAY_SIZE(odd));
+	assert_memory_equal(odd, was, sizeof(odd));
+}
+
 /* ---- the cache ---- */
 
 static char run_dir[64], path[256];
@@ -407,6 +521,9 @@ int main(void)
 		cmocka_unit_test(younger_calls_do_not_exist),
 		cmocka_unit_test(permissive_profile_stays_permissive),
 		cmocka_unit_test(same_argument_twice_is_either),
+		cmocka_unit_test(folded_is_the_same),
+		cmocka_unit_test(the_default_profile_is_short),
+		cmocka_unit_test(what_is_not_understood_stays),
 		cmocka_unit_test(key_follows_the_content),
 		CACHE_TEST(good_file_is_believed),
 		CACHE_TEST(missing_file_is_missing),
