@@ -215,7 +215,7 @@ def main():
     try:
         peers = [peer for peer in find_peers(args) if args.profile and peer.name == "husk" or not args.profile and try_peer(top, programs, peer, document)]
         b = measure.Bench(top, programs, peers, document)
-        n = bundles.write_filter(b.filter)
+        n = bundles.write_filter(b.filter, document["linux"]["seccomp"]), bundles.write_husk_filter(b.husk_filter)
         if args.profile:
             profile(b, args)
             b.close()

@@ -4,6 +4,8 @@
 Every peer and every row uses the same; only cgroupsPath differs.
 """
 import copy
+import ctypes
+import errno
 import glob
 import json
 import os
@@ -80,8 +82,23 @@ def default_document():
     return document, version
 
 
-def write_filter(path):
-    """The newest filter of the node's cache, without its header, for the floor."""
+ACTIONS = {"SCMP_ACT_ALLOW": 0x7fff0000, "SCMP_ACT_LOG": 0x7ffc0000, "SCMP_ACT_TRACE": 0x7ff00000, "SCMP_ACT_ERRNO": 0x00050000,
+           "SCMP_ACT_TRAP": 0x00030000, "SCMP_ACT_KILL": 0, "SCMP_ACT_KILL_THREAD": 0, "SCMP_ACT_KILL_PROCESS": 0x80000000}
+ARCHS = {"SCMP_ARCH_X86_64": 0xC000003E, "SCMP_ARCH_X86": 0x40000003, "SCMP_ARCH_X32": 0x4000003E, "SCMP_ARCH_AARCH64": 0xC00000B7, "SCMP_ARCH_ARM": 0x40000028}
+OPS = {op: i + 1 for i, op in enumerate(f"SCMP_CMP_{o}" for o in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"))}
+
+
+class Compare(ctypes.Structure):
+    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
+
+
+def action(name, error):
+    value = ACTIONS[name]
+    return ctypes.c_uint32(value | (errno.EPERM if error is None else error) if name == "SCMP_ACT_ERRNO" else value)
+
+
+def write_husk_filter(path):
+    """The newest filter of the node's cache, without its header."""
     newest = max(glob.glob("/run/husk/seccomp/[0-9a-f]*"), key=os.path.getmtime)
     with open(newest, "rb") as f:
         data = f.read()
@@ -89,3 +106,23 @@ def write_filter(path):
     with open(path, "wb") as f:
         f.write(data[FILTER_HEADER.size:FILTER_HEADER.size + 8 * n])
     return n
+
+
+def write_filter(path, profile):
+    """The profile as libseccomp makes it, which is what runc loads and the floor too; the number of instructions."""
+    lib = ctypes.CDLL("libseccomp.so.2")
+    lib.seccomp_init.restype = ctypes.c_void_p
+    ctx = ctypes.c_void_p(lib.seccomp_init(action(profile["defaultAction"], profile.get("defaultErrnoRet"))))
+    for arch in profile.get("architectures", ()):
+        lib.seccomp_arch_add(ctx, ctypes.c_uint32(ARCHS[arch]))
+    for rule in profile["syscalls"]:
+        args = [Compare(a["index"], OPS[a["op"]], a["value"], a.get("valueTwo", 0)) for a in rule.get("args") or ()]
+        for name in rule["names"]:
+            number = lib.seccomp_syscall_resolve_name(name.encode())
+            if number != -1:
+                lib.seccomp_rule_add_array(ctx, action(rule["action"], rule.get("errnoRet")), number, len(args), (Compare * len(args))(*args))
+    with open(path, "wb") as f:
+        if lib.seccomp_export_bpf(ctx, f.fileno()) != 0:
+            raise RuntimeError("libseccomp exports no program")
+    lib.seccomp_release(ctx)
+    return os.path.getsize(path) // 8

@@ -119,6 +119,10 @@ class Bench:
     def filter(self):
         return f"{self.top}/filter"
 
+    @property
+    def husk_filter(self):
+        return f"{self.top}/husk-filter"
+
     # ---- a pod's life ----
     def pod(self, peer, change=None, procs="-", name=None):
         """(name, the four times, shim's pid)"""
@@ -211,6 +215,7 @@ def life(b, rounds, execs, floors):
     for i in range(rounds):
         for row, what in (("pod ready", "pod"), ("exec of true", "exec")):
             b.add(row, "floor", [v[0] for v in b.numbers("bench-floor", what, floors, b.bundles.rootfs, b.filter)])
+            b.add(f"{row}, husk's filter", "floor", [v[0] for v in b.numbers("bench-floor", what, floors, b.bundles.rootfs, b.husk_filter)])
         for make, enter, remove in b.numbers("bench-cgroups", 2, b.bundles.cgroup.lstrip("/") + "-floor"):
             b.add("cgroup made and entered, no runtime", "floor", [make + enter])
             b.add("cgroup removed, no runtime", "floor", [remove])
