@@ -30,17 +30,16 @@ def each_runtime(test):
     return run
 
 
-def user_processes():
-    """All of the machine but the kernel's own, whose workers come and go as it likes (children of kthreadd, pid 2)."""
+def processes_of(directory):
+    """Of that daemon: what names its directory (itself, its shims), and what is in a cgroup of ctr's. Others of the machine come and go as they like."""
     found = []
     for pid in (d for d in os.listdir("/proc") if d.isdigit()):
         try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
-                parent = int(f.read().rpartition(")")[2].split()[1])
-        except (OSError, IndexError):
+            with open(f"/proc/{pid}/cmdline", "rb") as f, open(f"/proc/{pid}/cgroup", encoding="utf-8") as g:
+                if directory.encode() in f.read() or ":/default/" in g.read():
+                    found.append(int(pid))
+        except OSError:
             continue
-        if int(pid) != 2 and parent != 2:
-            found.append(int(pid))
     return found
 
 
@@ -275,7 +274,7 @@ class HuskOnlyTest(CtrTest):
     def test_two_hundred_runs_leave_nothing(self):
         def counts():
             with open("/proc/self/mountinfo", encoding="utf-8") as f:
-                return len(user_processes()), len(f.readlines())
+                return len(processes_of(self.daemon.dir)), len(f.readlines())
         before = counts()
         log = f"{self.daemon.dir}/events"
         with open(log, "w", encoding="utf-8") as f:
