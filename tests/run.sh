@@ -10,7 +10,8 @@
 #   tests/run.sh --oci-validation [PROGRAM...]   runtime-tools' validation programs with runc and with husk, as a table
 #   tests/run.sh --soak      10,000 execs and 2,000 pods and what they leave, 1,000 OOM kills, all sizes of output (tests/soak.sh)
 #   tests/run.sh --matrix    the ctr and CRI tests against containerd 1.6, 1.7, 2.1 and 2.3 (tests/matrix.sh)
-#   tests/run.sh --conformance   critest against containerd 2.3 with runc, with husk, and with husk and no pause image (tests/conformance.sh)
+#   tests/run.sh --conformance   critest against containerd 2.3 with runc, with husk, and with husk and no pause image (tests/conformance.sh);
+#                            --conformance --vm: its kill for memory in a virtual machine, in cgroups that systemd makes
 #   tests/run.sh --faults    every call of a pod's life that can fail, and a kill -9 at every border of every request: all points, not some
 #   tests/run.sh --kubernetes   a real kubelet alone, then with kube-apiserver and etcd (tests/kubernetes; builds them once, by Go)
 #   tests/run.sh --package   the Debian package built twice and compared, then installed in clean Debian 12 and 13 roots (tests/package)

@@ -6,7 +6,7 @@
 #   tests/vm/run.sh MACHINE BUILD-DIR -- COMMAND  a shell command in the source tree instead of the tests
 #   tests/vm/run.sh --fixture MACHINE BUILD-DIR   for ctest: success is that all tests were run; tests/vm/result.py tells how each ended
 #
-# Of the tests: those of the labels root and machine, with HUSK_VM_ALL=1 also the rest of containerd.
+# Of the tests: those of the labels root and machine, with HUSK_VM_ALL=1 also the rest of containerd. HUSK_VM_EXTRA: one more directory to have there.
 # MACHINE: trixie, bookworm, or bookworm-v1 (Debian 12 with systemd on cgroup v1). Plain qemu emulates the processor (5 to 15 times slower than
 # the host), so that no /dev/kvm and no privilege is needed; there is no network. What was printed stays in BUILD-DIR/vm/MACHINE.log.
 # Exit code: that of the tests; 77 where qemu or mmdebstrap is not installed, but 1 if HUSK_VM_REQUIRED is set (CI).
@@ -43,9 +43,13 @@ cp -a "$build/bin" "$work/disk/tree$build"
 [ ! -d "$build/bench" ] || cp -a "$build/bench" "$work/disk/tree$build" # contrib/bench.sh --vm
 find "$build/tests" -maxdepth 1 -type f -perm -u+x -exec cp -a -t "$work/disk/tree$build/tests" {} +
 ctest --test-dir "$build" --show-only=json-v1 -L "^(root|${HUSK_VM_ALL:+containerd|}machine)\$" >"$work/disk/tests.json"
+if [ -n "${HUSK_VM_EXTRA:-}" ]; then
+	mkdir -p "$work/disk/tree$HUSK_VM_EXTRA"
+	cp -a "$HUSK_VM_EXTRA/." "$work/disk/tree$HUSK_VM_EXTRA"
+fi
 cat >"$work/disk/job" <<EOF
 printf "\\nhusk-vm: begin\\n"
-for path in '$source' '$build'; do
+for path in '$source' '$build' ${HUSK_VM_EXTRA:+"'$HUSK_VM_EXTRA'"}; do
 	mkdir -p "\$path" && mount --bind "/job/tree\$path" "\$path" || exit 1
 done
 cd '$source' || exit 1
@@ -58,7 +62,7 @@ if [ "${1:-}" = -- ]; then
 else
 	echo "exec /usr/bin/python3 -u tests/vm/guest.py /job/tests.json '${1:-}'" >>"$work/disk/job"
 fi
-mke2fs -q -t ext4 -d "$work/disk" "$work/job.img" 256M >/dev/null
+mke2fs -q -t ext4 -d "$work/disk" "$work/job.img" "$((192 + $(du -sm "$work/disk" | cut -f1) * 5 / 4))M" >/dev/null
 
 # pdeathsig: a machine whose test was killed ends with it.
 touch "$work/console"
