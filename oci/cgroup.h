@@ -101,14 +101,25 @@ int oci_cgroup_sub_end(const struct oci_cgroup *cg, const char *name);
  * with cgroup.event_control: watch EPOLLIN, read 8 bytes. *ret_events says which. -ENOENT without a memory controller.
  */
 int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_events);
-/* The oom_kill counter (hierarchical on v2); -ENOENT when there is none. */
-int oci_cgroup_oom_kills(const struct oci_cgroup *cg, uint64_t *ret);
+/* Counted since the cgroup was made, v2 with all below it. -ENOENT when there is no such counter. */
+struct oci_oom {
+	uint64_t kills;
+	uint64_t hits; /* of a limit in it, with nothing left to reclaim; v1 does not count them */
+};
+int oci_cgroup_oom_count(const struct oci_cgroup *cg, struct oci_oom *ret);
 /*
- * The same counter of the slice that a unit is in, and its memory.events: v2 counts a kill in every cgroup above too, and these outlive
+ * Those of the slice that a unit is in, and its memory.events: v2 counts a kill in every cgroup above too, and these outlive
  * the unit's, which systemd removes as soon as the last process has ended. -ENOENT: no unit, or the root, which counts nothing.
  */
-int oci_cgroup_oom_kills_above(const struct oci_cgroup *cg, uint64_t *ret);
+int oci_cgroup_oom_count_above(const struct oci_cgroup *cg, struct oci_oom *ret);
 int oci_cgroup_oom_open_above(const struct oci_cgroup *cg, int *ret_fd);
+/*
+ * The limit of the ancestor that the first `len` bytes of oci_cgroup_path name (0: the root). *ret_fd and *ret_events as oci_cgroup_oom_open: memory.events.local
+ * on v2; v1's eventfd also hears of the ancestor's own ancestors.
+ */
+int oci_cgroup_limit_open(const struct oci_cgroup *cg, size_t len, int *ret_fd, uint32_t *ret_events);
+/* How often that was; of an eventfd: so much more than *hits was. Quietens the event, also of oci_cgroup_oom_open. -errno: the cgroup is gone. */
+int oci_cgroup_limit_hits(int fd, uint32_t events, uint64_t *hits);
 
 /* Everything Task.Stats reports; absent files leave their fields zero and their has_ flag false. oci/cgroup_stats.h has the struct. */
 int oci_cgroup_stats(const struct oci_cgroup *cg, struct oci_stats *ret, struct hk_err *err);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "oci/base/auto.h"
 #include "oci/base/fd.h"
@@ -36,9 +37,9 @@ static int open_v1(int dirfd, int *ret_fd)
 	return 0;
 }
 
-static int open_v2(int dirfd, int *ret_fd)
+static int open_v2(int dirfd, const char *file, int *ret_fd)
 {
-	int fd = openat(dirfd, "memory.events", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(dirfd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
 		return -errno;
@@ -46,15 +47,15 @@ static int open_v2(int dirfd, int *ret_fd)
 	return 0;
 }
 
-int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_events)
+static int open_events(const struct oci_cgroup *cg, const char *path, const char *v2_file, int *ret_fd, uint32_t *ret_events)
 {
 	const struct cg_hier *h = cg_host_find(cg->host, CG_MEMORY);
-	hk_autofd dir = h ? cg_open_leaf(h, cg->path) : -ENOENT;
+	hk_autofd dir = h ? cg_open_leaf(h, path) : -ENOENT;
 	int fd = -1, r;
 
 	if (dir < 0)
 		return dir;
-	r = h->is_v2 ? open_v2(dir, &fd) : open_v1(dir, &fd);
+	r = h->is_v2 ? open_v2(dir, v2_file, &fd) : open_v1(dir, &fd);
 	if (r < 0)
 		return r;
 	*ret_fd = fd;
@@ -62,8 +63,39 @@ int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_
 	return 0;
 }
 
-static int kills_of(const struct cg_hier *h, const char *path, uint64_t *ret)
+int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_events)
 {
+	return open_events(cg, cg->path, "memory.events", ret_fd, ret_events);
+}
+
+int oci_cgroup_limit_open(const struct oci_cgroup *cg, size_t len, int *ret_fd, uint32_t *ret_events)
+{
+	char path[PATH_MAX];
+
+	if (hk_fmt(path, sizeof(path), "%.*s", (int)len, cg->path) < 0)
+		return -ENAMETOOLONG;
+	return open_events(cg, path, "memory.events.local", ret_fd, ret_events);
+}
+
+int oci_cgroup_limit_hits(int fd, uint32_t events, uint64_t *hits)
+{
+	char buf[512];
+	uint64_t n = 0;
+	const ssize_t r = events & EPOLLIN ? read(fd, &n, sizeof(n)) : pread(fd, buf, sizeof(buf) - 1, 0);
+
+	if (r < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	*hits += n;
+	if (events & EPOLLIN)
+		return 0;
+	buf[r] = '\0';
+	(void)hk_flat_key_u64(buf, "oom", hits);
+	return 0;
+}
+
+static int counts_of(const struct cg_hier *h, const char *path, struct oci_oom *ret)
+{
+	struct oci_oom found = { 0 };
 	struct cg_dir d;
 	char buf[512];
 	ssize_t n;
@@ -73,12 +105,16 @@ static int kills_of(const struct cg_hier *h, const char *path, uint64_t *ret)
 	cg_dir_done(&d);
 	if (n < 0)
 		return (int)n;
-	return hk_flat_key_u64(buf, "oom_kill", ret) ? 0 : -ENOENT;
+	if (!hk_flat_key_u64(buf, "oom_kill", &found.kills))
+		return -ENOENT;
+	(void)hk_flat_key_u64(buf, "oom", &found.hits);
+	*ret = found;
+	return 0;
 }
 
-int oci_cgroup_oom_kills(const struct oci_cgroup *cg, uint64_t *ret)
+int oci_cgroup_oom_count(const struct oci_cgroup *cg, struct oci_oom *ret)
 {
-	return kills_of(cg_host_find(cg->host, CG_MEMORY), cg->path, ret);
+	return counts_of(cg_host_find(cg->host, CG_MEMORY), cg->path, ret);
 }
 
 /* The root counts nothing. */
@@ -91,13 +127,13 @@ static int path_above(const struct oci_cgroup *cg, char *buf, size_t size)
 	return hk_fmt(buf, size, "%.*s", (int)(slash - cg->path), cg->path) < 0 ? -ENAMETOOLONG : 0;
 }
 
-int oci_cgroup_oom_kills_above(const struct oci_cgroup *cg, uint64_t *ret)
+int oci_cgroup_oom_count_above(const struct oci_cgroup *cg, struct oci_oom *ret)
 {
 	const struct cg_hier *h = cg_host_find(cg->host, CG_MEMORY);
 	char path[PATH_MAX];
 	int r = h && h->is_v2 ? path_above(cg, path, sizeof(path)) : -ENOENT;
 
-	return r < 0 ? r : kills_of(h, path, ret);
+	return r < 0 ? r : counts_of(h, path, ret);
 }
 
 int oci_cgroup_oom_open_above(const struct oci_cgroup *cg, int *ret_fd)
@@ -107,5 +143,5 @@ int oci_cgroup_oom_open_above(const struct oci_cgroup *cg, int *ret_fd)
 	int r = h && h->is_v2 ? path_above(cg, path, sizeof(path)) : -ENOENT;
 	hk_autofd dir = r < 0 ? r : cg_open_leaf(h, path);
 
-	return dir < 0 ? dir : open_v2(dir, ret_fd);
+	return dir < 0 ? dir : open_v2(dir, "memory.events", ret_fd);
 }

@@ -20,7 +20,8 @@ struct oom_slice {
 	struct sbx_pod *pod;
 	char *path;	/* of the slice: a container's without its last component */
 	unsigned n_members;
-	uint64_t kills; /* of the whole slice, when all its containers were last looked at */
+	struct oci_oom oom; /* of the whole slice, when all its containers were last looked at */
+	int64_t own_hits;   /* of the slice's own limit, of those */
 	int fd;
 	struct hk_source src;
 };
@@ -33,7 +34,7 @@ static size_t slice_len(const struct sbx_container *c)
 }
 
 /* true: one or more are gone. */
-static bool look_at_members(struct oom_slice *s, uint64_t *grown)
+static bool look_at_members(struct oom_slice *s, struct oci_oom *grown)
 {
 	bool has_lost = false;
 
@@ -47,19 +48,26 @@ static bool look_at_members(struct oom_slice *s, uint64_t *grown)
 	return has_lost;
 }
 
-static int read_kills(const struct oom_slice *s, uint64_t *ret)
+static const struct sbx_container *member_of(const struct oom_slice *s)
 {
 	hk_list_for(n, &s->pod->containers) {
 		const struct sbx_container *c = hk_container_of(n, struct sbx_container, node);
 
 		if (c->oom_slice == s)
-			return oci_cgroup_oom_kills_above(oci_container_cgroup(c->oci), ret);
+			return c;
 	}
-	return -ENOENT;
+	return NULL;
 }
 
-/* What is gone has had its last kill: told now or never. Whose it was is not to be known where several go in one moment. */
-static void settle_lost(struct oom_slice *s, bool is_killed)
+static int read_counts(const struct oom_slice *s, struct oci_oom *ret)
+{
+	const struct sbx_container *c = member_of(s);
+
+	return c ? oci_cgroup_oom_count_above(oci_container_cgroup(c->oci), ret) : -ENOENT;
+}
+
+/* What is gone has had its last kill: told now or never; is_hit: its limit was hit. Whose it was is not to be known where several go in one moment. */
+static void settle_lost(struct oom_slice *s, bool is_killed, bool is_hit)
 {
 	hk_list_for(n, &s->pod->containers) {
 		struct sbx_container *c = hk_container_of(n, struct sbx_container, node);
@@ -67,9 +75,12 @@ static void settle_lost(struct oom_slice *s, bool is_killed)
 		if (c->oom_slice != s || !c->is_oom_lost || !c->is_oom_watched)
 			continue;
 		c->is_oom_watched = false;
-		c->oom_kills += is_killed; /* for Task.Stats */
-		if (is_killed)
-			pod_tell(c, SBX_EV_OOM, &c->init);
+		if (!is_killed)
+			continue;
+		c->oom.kills++; /* for Task.Stats */
+		if (is_hit)
+			oom_level_heard(c, c->oom.hits + 1);
+		oom_tell(c);
 	}
 }
 
@@ -79,22 +90,28 @@ static void settle_lost(struct oom_slice *s, bool is_killed)
  */
 void oom_slice_settle(struct oom_slice *s)
 {
-	uint64_t before, after, grown = 0;
+	struct oci_oom before, after, grown = { 0 };
+	const struct sbx_container *any = member_of(s);
+	int64_t own_hits = s->own_hits;
 	bool has_lost;
-	int r = read_kills(s, &after);
+	int r = read_counts(s, &after);
 
 	for (int i = 0;; i++) {
-		before = r < 0 ? s->kills : after;
+		before = r < 0 ? s->oom : after;
 		has_lost = look_at_members(s, &grown);
 		if (r == 0)
-			r = read_kills(s, &after);
-		if (r < 0 || before == after || i == MAX_ROUNDS)
+			r = read_counts(s, &after);
+		if (r < 0 || (before.kills == after.kills && before.hits == after.hits) || i == MAX_ROUNDS)
 			break;
 	}
+	if (any)
+		own_hits = oom_level_hits_above(any);
 	if (has_lost)
-		settle_lost(s, r == 0 && after > s->kills + grown);
+		settle_lost(s, r == 0 && after.kills > s->oom.kills + grown.kills,
+		    r == 0 && after.hits > s->oom.hits + grown.hits + (uint64_t)(own_hits - s->own_hits));
+	s->own_hits = own_hits;
 	if (r == 0)
-		s->kills = has_lost ? after : before; /* kills after the look are left for the next one */
+		s->oom = has_lost ? after : before; /* kills after the look are left for the next one */
 }
 
 static void on_event(void *owner, uint32_t events)
@@ -152,9 +169,9 @@ void oom_slice_join(struct sbx_container *c)
 	const char *path = oci_cgroup_path(oci_container_cgroup(c->oci));
 	size_t len = slice_len(c);
 	struct oom_slice *s = slice_find(c->pod, path, len);
-	uint64_t kills;
+	struct oci_oom now;
 
-	if (oci_cgroup_oom_kills_above(oci_container_cgroup(c->oci), &kills) < 0)
+	if (oci_cgroup_oom_count_above(oci_container_cgroup(c->oci), &now) < 0)
 		return;
 	if (s) {
 		oom_slice_settle(s);
@@ -162,7 +179,8 @@ void oom_slice_join(struct sbx_container *c)
 		s = slice_new(c, path, len);
 		if (!s)
 			return;
-		s->kills = kills;
+		s->oom = now;
+		s->own_hits = oom_level_hits_above(c);
 	}
 	s->n_members++;
 	c->oom_slice = s;

@@ -26,7 +26,14 @@ struct sbx_pod {
 	void *arg;
 	struct hk_list containers;
 	struct hk_list oom_slices; /* oom_slice.c */
+	struct hk_list oom_levels; /* oom_level.c */
 	struct sbx_podsandbox *sandbox; /* owned; NULL = a pause container is the sandbox, or there is none yet */
+};
+
+/* Of a limit: how often it was hit, and when that was last seen to have grown; 0 = never. */
+struct oom_hits {
+	int64_t n;
+	uint64_t last_ns;
 };
 
 struct sbx_container {
@@ -55,7 +62,13 @@ struct sbx_container {
 	int oom_fd; /* owned */
 	struct hk_source oom_src;
 	struct hk_timer oom_timer;
-	uint64_t oom_kills;
+	struct oci_oom oom;  /* as last seen */
+	/* oom_level.c */
+	uint64_t oom_heard; /* by its eventfd, v1 */
+	struct oom_hits oom_own;
+	unsigned n_oom_levels;
+	enum sbx_limit oom_limit; /* of its last kill */
+	size_t oom_limit_len;	  /* so much of its cgroup's path is where that limit is; 0 = no cgroup's */
 	/* container.c: the init is dead, others of its cgroup are not yet */
 	struct hk_timer kill_timer;
 	uint64_t kill_until_ns;
@@ -114,11 +127,24 @@ void oom_watch(struct sbx_container *c);
 /* Tells SBX_EV_OOM if the counter has grown since the last look. */
 void oom_look(struct sbx_container *c);
 void oom_unwatch(struct sbx_container *c);
-/* The container's own counter; adds what is new to *grown. -ENOENT, -ENODEV: it is gone. */
-int oom_look_own(struct sbx_container *c, uint64_t *grown);
+/* The container's own counters; adds what is new to *grown. -ENOENT, -ENODEV: they are gone. */
+int oom_look_own(struct sbx_container *c, struct oci_oom *grown);
+/* There was a kill, for whatever limit it was: SBX_EV_OOM. */
+void oom_tell(struct sbx_container *c);
 
 /* ---- oom_slice.c ---- */
-/* c->oom_slice stays NULL where no cgroup above counts (oci_cgroup_oom_kills_above). */
+/* After oom_level_join. c->oom_slice stays NULL where no cgroup above counts (oci_cgroup_oom_count_above). */
 void oom_slice_join(struct sbx_container *c);
 void oom_slice_leave(struct sbx_container *c);
 void oom_slice_settle(struct oom_slice *s);
+
+/* ---- oom_level.c ---- */
+/* After the container's own watch has begun. */
+void oom_level_join(struct sbx_container *c);
+void oom_level_leave(struct sbx_container *c);
+/* The hits that the container's cgroup counts, v1: that its eventfd has told of. */
+void oom_level_heard(struct sbx_container *c, uint64_t heard);
+/* Of the limit right above it. */
+int64_t oom_level_hits_above(const struct sbx_container *c);
+/* There was a kill just now: fills c->oom_limit and c->oom_limit_len, as far as the counters tell. */
+void oom_level_judge(struct sbx_container *c);

@@ -38,6 +38,7 @@ int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_er
 	p->arg = o->arg;
 	hk_list_init(&p->containers);
 	hk_list_init(&p->oom_slices);
+	hk_list_init(&p->oom_levels);
 	p->run_dir = strdup(o->run_dir);
 	p->ns = strdup(o->ns);
 	p->socket = strdup(o->socket);
@@ -145,7 +146,7 @@ struct sbx_process *pod_find_process(struct sbx_pod *p, const char *id, const ch
 void pod_tell(struct sbx_container *c, enum sbx_event_type type, const struct sbx_process *proc)
 {
 	const struct sbx_reply r = process_reply(proc);
-	const struct sbx_event ev = {
+	struct sbx_event ev = {
 		.type = type,
 		.id = c->id,
 		.exec_id = proc->exec_id ? proc->exec_id : "",
@@ -154,7 +155,21 @@ void pod_tell(struct sbx_container *c, enum sbx_event_type type, const struct sb
 		.exited_at = r.exited_at,
 	};
 
+	if (type == SBX_EV_OOM) {
+		ev.limit = c->oom_limit;
+		ev.limit_cgroup = oci_cgroup_path(oci_container_cgroup(c->oci));
+		ev.limit_cgroup_len = c->oom_limit_len;
+	}
 	c->pod->on_event(c->pod->arg, &ev);
+}
+
+const char *sbx_limit_name(enum sbx_limit limit)
+{
+	static const char *const names[] = {
+		[SBX_LIMIT_UNKNOWN] = "", [SBX_LIMIT_CONTAINER] = "container", [SBX_LIMIT_POD] = "pod", [SBX_LIMIT_NODE] = "node"
+	};
+
+	return names[limit];
 }
 
 /* ---- calls ---- */

@@ -25,18 +25,23 @@ enum sbx_status { SBX_UNKNOWN, SBX_CREATED, SBX_RUNNING, SBX_STOPPED, SBX_PAUSED
 enum sbx_event_type {
 	SBX_EV_CREATE, SBX_EV_START, SBX_EV_EXIT, SBX_EV_DELETE, SBX_EV_OOM, SBX_EV_EXEC_ADDED, SBX_EV_EXEC_STARTED, SBX_EV_PAUSED, SBX_EV_RESUMED
 };
+/* Which limit made the kernel kill for memory: the container's cgroup's (or of one below it), the pod's right above it, or one that pods share, or none. */
+enum sbx_limit { SBX_LIMIT_UNKNOWN, SBX_LIMIT_CONTAINER, SBX_LIMIT_POD, SBX_LIMIT_NODE };
+const char *sbx_limit_name(enum sbx_limit limit); /* "container"; "" = unknown */
 struct sbx_event {
 	enum sbx_event_type type;
 	const char *id;      /* container */
 	const char *exec_id; /* exec, or "" for the init */
 	uint32_t pid, exit_status;
 	struct timespec exited_at;
-	/* SBX_EV_CREATE only */
-	const char *checkpoint; /* "" = none */
+	const char *checkpoint; /* from here to n_rootfs SBX_EV_CREATE only; "" = none */
 	const char *bundle, *stdin_path, *stdout_path, *stderr_path;
 	bool terminal;
 	const struct oci_rootfs_mount *rootfs;
 	size_t n_rootfs;
+	enum sbx_limit limit; /* SBX_EV_OOM only, to the end */
+	const char *limit_cgroup; /* so many bytes of it; 0 = no cgroup's, the machine had no memory left */
+	size_t limit_cgroup_len;
 };
 typedef void sbx_event_fn(void *arg, const struct sbx_event *ev);
 
@@ -118,8 +123,7 @@ void sbx_trace(struct sbx_pod *p, const char *id, const char *traceparent);
 void sbx_create(struct sbx_pod *p, const struct sbx_create *r, struct sbx_done done);
 void sbx_start(struct sbx_pod *p, const char *id, const char *exec_id, struct sbx_done done);
 int sbx_exec(struct sbx_pod *p, const struct sbx_exec *r, struct hk_err *err);
-/* timeout_ms < 0 = none, else HK_DEADLINE when it passes first. */
-void sbx_wait(struct sbx_pod *p, const char *id, const char *exec_id, int64_t timeout_ms, struct sbx_done done);
+void sbx_wait(struct sbx_pod *p, const char *id, const char *exec_id, int64_t timeout_ms, struct sbx_done done); /* < 0 = for ever; else HK_DEADLINE */
 int sbx_state(struct sbx_pod *p, const char *id, const char *exec_id, struct sbx_state *ret, struct hk_err *err);
 int sbx_kill(struct sbx_pod *p, const char *id, const char *exec_id, int sig, bool all, struct hk_err *err);
 void sbx_delete(struct sbx_pod *p, const char *id, const char *exec_id, struct sbx_done done);

@@ -15,8 +15,8 @@ static void fill_from_watch(const struct sbx_container *c, struct oci_stats *s)
 	if (s->is_v1)
 		return;
 	s->v2.has_memory_events = true;
-	if (s->v2.memory_events.oom_kill < c->oom_kills)
-		s->v2.memory_events.oom_kill = c->oom_kills;
+	if (s->v2.memory_events.oom_kill < c->oom.kills)
+		s->v2.memory_events.oom_kill = c->oom.kills;
 }
 
 void stats_keep(struct sbx_container *c)

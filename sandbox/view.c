@@ -53,7 +53,9 @@ static struct sbx_view view_of(const struct sbx_process *proc)
 		.pid = proc->pid,
 		.exit_status = r.exit_status,
 		.n_waiters = count(&proc->waiters) + count(&proc->deletes),
-		.oom_kills = c->oom_kills,
+		.oom_kills = c->oom.kills,
+		.oom_limit = c->oom_limit,
+		.oom_limit_cgroup_len = c->oom_limit_len,
 		.oci = c->oci,
 	};
 

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sandbox/sandbox.h"
+
 struct oci_container;
 struct sbx_pod;
 
@@ -16,6 +18,8 @@ struct sbx_view {
 	const char *bundle, *state, *waits_for; /* waits_for "": nothing */
 	uint32_t pid, exit_status, n_waiters;
 	uint64_t oom_kills;               /* of the container */
+	enum sbx_limit oom_limit;         /* of the last one: whose limit; and so much of the path of its cgroup is where that is */
+	size_t oom_limit_cgroup_len;
 	const struct oci_container *oci; /* of the container; NULL while it is being made */
 };
 typedef void sbx_view_fn(void *arg, const struct sbx_view *v);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shim/convert_node.c — what the shim knows of itself as the messages of proto/node.proto, written field by field (proto/wire.h says why). */
+#include <limits.h>
 #include <unistd.h>
 
 #include "husk_version.h"
@@ -25,10 +26,10 @@ enum { EVENTS_EVENTS = 1 };
 enum { STATE_PID = 1, STATE_VERSION, STATE_REVISION, STATE_GROUP, STATE_NAMESPACE, STATE_POD, STATE_POD_NAMESPACE, STATE_CONNECTIONS,
 	STATE_EVENTS_QUEUED, STATE_EVENTS_DROPPED, STATE_CONTAINERS, STATE_CALLS, STATE_EVENTS };
 enum { CT_ID = 1, CT_BUNDLE, CT_STATE, CT_PID, CT_EXIT_STATUS, CT_WAITERS, CT_WAITS_FOR, CT_OOM_KILLS, CT_NAME, CT_EXECS, CT_MEMORY_BYTES,
-	CT_MEMORY_LIMIT, CT_CPU_USEC, CT_PIDS };
+	CT_MEMORY_LIMIT, CT_CPU_USEC, CT_PIDS, CT_OOM_LIMIT, CT_OOM_LIMIT_CGROUP };
 enum { EXEC_ID = 1, EXEC_STATE, EXEC_PID, EXEC_EXIT_STATUS, EXEC_WAITERS };
 enum { CALL_METHOD = 1, CALL_ID, CALL_EXEC_ID, CALL_AGE_MS };
-enum { EVENT_SEQ = 1, EVENT_AT_NS, EVENT_WHAT, EVENT_ID, EVENT_EXEC_ID, EVENT_PID, EVENT_STATUS, EVENT_TEXT };
+enum { EVENT_SEQ = 1, EVENT_AT_NS, EVENT_WHAT, EVENT_ID, EVENT_EXEC_ID, EVENT_PID, EVENT_STATUS, EVENT_TEXT, EVENT_DETAIL };
 
 static void reply(struct ttrpc_call *call, const struct wire *w)
 {
@@ -57,8 +58,9 @@ static void add_event(void *arg, const struct history_event *ev, const struct hi
 	wire_str(l->w, EVENT_ID, head->id);
 	wire_str(l->w, EVENT_EXEC_ID, head->exec_id);
 	wire_u64(l->w, EVENT_PID, ev ? ev->pid : 0);
-	wire_u64(l->w, EVENT_STATUS, head->status);
+	wire_u64(l->w, EVENT_STATUS, ev && head->type == SBX_EV_EXIT ? head->status : 0);
 	wire_str(l->w, EVENT_TEXT, ev ? "" : e->text);
+	wire_str(l->w, EVENT_DETAIL, ev && head->type == SBX_EV_OOM ? sbx_limit_name(head->status) : "");
 	wire_end(l->w, at);
 }
 
@@ -103,6 +105,17 @@ static void add_usage(struct wire *w, const struct oci_container *oci)
 	wire_u64(w, CT_PIDS, s.pids_current);
 }
 
+static void add_oom_limit(struct wire *w, const struct sbx_view *v)
+{
+	char path[PATH_MAX];
+
+	wire_str(w, CT_OOM_LIMIT, sbx_limit_name(v->oom_limit));
+	if (v->oom_limit_cgroup_len == 0)
+		return;
+	(void)hk_fmt(path, sizeof(path), "%.*s", (int)v->oom_limit_cgroup_len, oci_cgroup_path(oci_container_cgroup(v->oci)));
+	wire_str(w, CT_OOM_LIMIT_CGROUP, path);
+}
+
 static const char *annotation(const struct oci_container *oci, const char *key)
 {
 	const char *s = oci ? oci_container_annotation(oci, key) : NULL;
@@ -132,6 +145,7 @@ static void add_container(struct build *b, const struct sbx_view *v)
 	wire_u64(w, CT_WAITERS, v->n_waiters);
 	wire_str(w, CT_WAITS_FOR, v->waits_for);
 	wire_u64(w, CT_OOM_KILLS, v->oom_kills);
+	add_oom_limit(w, v);
 	wire_str(w, CT_NAME, is_sandbox ? "(sandbox)" : annotation(v->oci, CONTAINER_NAME));
 	add_usage(w, v->oci);
 	if (!annotation(v->oci, POD_NAME)[0])

@@ -35,7 +35,7 @@ void shim_history_event(struct shim_history *h, const struct sbx_event *ev)
 
 	*e = (struct history_event){ .head = head_of(h, ev->id, ev->exec_id), .pid = ev->pid };
 	e->head.type = (uint8_t)ev->type;
-	e->head.status = (uint8_t)ev->exit_status;
+	e->head.status = (uint8_t)(ev->type == SBX_EV_OOM ? ev->limit : ev->exit_status);
 }
 
 void shim_history_error(struct shim_history *h, const struct history_failure *f)

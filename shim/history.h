@@ -16,7 +16,7 @@ struct history_head {
 	uint32_t at_s; /* CLOCK_REALTIME */
 	uint16_t at_ms;
 	uint8_t type;   /* enum sbx_event_type */
-	uint8_t status; /* of an exit */
+	uint8_t status; /* of an exit; of SBX_EV_OOM: enum sbx_limit */
 	char id[HISTORY_ID_SIZE], exec_id[HISTORY_EXEC_ID_SIZE];
 };
 struct history_event {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -65,6 +66,15 @@ struct server {
 
 /* ---- facts ---- */
 
+static void log_oom(const struct sbx_event *ev)
+{
+	char path[PATH_MAX];
+	const struct hk_kv kv[] = { LOG_STR("id", ev->id), LOG_STR("limit", sbx_limit_name(ev->limit)), LOG_STR("cgroup", path) };
+
+	(void)hk_fmt(path, sizeof(path), "%.*s", (int)ev->limit_cgroup_len, ev->limit_cgroup_len ? ev->limit_cgroup : "");
+	hk_log(HK_LOG_WARN, "container ran out of memory", kv, 1 + (ev->limit != SBX_LIMIT_UNKNOWN) + (ev->limit_cgroup_len > 0));
+}
+
 static void log_event(const struct sbx_event *ev)
 {
 	bool is_exec = ev->exec_id && ev->exec_id[0];
@@ -87,7 +97,7 @@ static void log_event(const struct sbx_event *ev)
 		hk_log(level, is_exec ? "exec deleted" : "container deleted", kv, n);
 		return;
 	case SBX_EV_OOM:
-		hk_log(HK_LOG_WARN, "container ran out of memory", kv, 1);
+		log_oom(ev);
 		return;
 	case SBX_EV_EXEC_STARTED:
 		hk_log(HK_LOG_DEBUG, "exec started", kv, n);

@@ -46,6 +46,8 @@ void tool_print_event(const Husk__Node__Event *e, const char *pod)
 		(void)printf(" pid %u", e->pid);
 	if (hk_streq(e->what, "exit"))
 		(void)printf(" status %u", e->status);
+	if (e->detail[0])
+		(void)printf(" limit of the %s", e->detail);
 	(void)printf("%s%s\n", e->text[0] ? " failed: " : "", e->text);
 }
 
@@ -65,6 +67,7 @@ void tool_json_event(struct json *j, const Husk__Node__Event *e, const char *pod
 	json_u64(j, "pid", e->pid);
 	json_u64(j, "status", e->status);
 	json_str(j, "error", e->text);
+	json_str(j, "detail", e->detail);
 	json_end(j, '}');
 }
 

@@ -112,6 +112,7 @@ static void json_container(struct json *j, const Husk__Node__Container *c)
 	json_u64(j, "cpuMicroseconds", c->cpu_usec);
 	json_u64(j, "processes", c->pids);
 	json_u64(j, "oomKills", c->oom_kills);
+	json_str(j, "oomLimit", c->oom_limit);
 	json_str(j, "waitsFor", c->waits_for);
 	json_str(j, "bundle", c->bundle);
 	json_begin(j, "execs", '[');

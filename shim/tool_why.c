@@ -81,6 +81,20 @@ static void stuck_processes(struct why *w, const struct tool_shim *s, const Husk
 
 /* ---- what the shim says ---- */
 
+static void oom_part(const struct why *w, const Husk__Node__Container *c)
+{
+	char line[512], reason[400] = "";
+
+	if (c->oom_kills == 0)
+		return;
+	if (c->oom_limit_cgroup[0])
+		(void)hk_fmt(reason, sizeof(reason), "; the last at the %s's limit, of cgroup %.300s", c->oom_limit, c->oom_limit_cgroup);
+	else if (c->oom_limit[0])
+		(void)hk_fmt(reason, sizeof(reason), "; the last since the %s had none left", c->oom_limit);
+	(void)hk_fmt(line, sizeof(line), "%" PRIu64 " process(es) of it were killed for want of memory%s", c->oom_kills, reason);
+	say(w, line);
+}
+
 static void container_part(struct why *w, const struct tool_shim *s, const Husk__Node__Container *c)
 {
 	char line[512];
@@ -94,6 +108,8 @@ static void container_part(struct why *w, const struct tool_shim *s, const Husk_
 		json_str(&w->j, "waitsFor", c->waits_for);
 		json_u64(&w->j, "exitStatus", c->exit_status);
 		json_u64(&w->j, "oomKills", c->oom_kills);
+		json_str(&w->j, "oomLimit", c->oom_limit);
+		json_str(&w->j, "oomLimitCgroup", c->oom_limit_cgroup);
 	} else {
 		(void)printf("\ncontainer %.13s%s%s: %s", c->id, c->name[0] ? " " : "", c->name, c->state);
 		(void)(hk_streq(c->state, "stopped") ? printf(", exit status %u\n", c->exit_status) : printf(", pid %u\n", c->pid));
@@ -104,10 +120,7 @@ static void container_part(struct why *w, const struct tool_shim *s, const Husk_
 	}
 	if (tool_process_of(c->pid, &p) && p.state == 'T')
 		say(w, "its init is stopped (SIGSTOP or a tracer)");
-	if (c->oom_kills) {
-		(void)hk_fmt(line, sizeof(line), "%" PRIu64 " process(es) of it were killed for want of memory", c->oom_kills);
-		say(w, line);
-	}
+	oom_part(w, c);
 	for (size_t i = 0; i < c->n_execs; i++) {
 		(void)hk_fmt(line, sizeof(line), "exec %.40s: %s, pid %u", c->execs[i]->exec_id, c->execs[i]->state, c->execs[i]->pid);
 		say(w, line);

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Every kill for memory is told, once, of the right container and before its exit, however soon it comes: HUSK_TEST_OOMS containers
-(default 30) with each cgroup driver this machine has, half of them killed themselves at once, half ending just after a child was. Without
-containerd."""
+(default 30) with each cgroup driver this machine has, half of them killed themselves at once, half ending just after a child was. And whose
+limit it was. Without containerd."""
+import json
 import os
 import signal
 import subprocess
@@ -29,7 +30,7 @@ def limited(where=None, limit=2 * MIB):
     return change
 
 
-class OomTest(unittest.TestCase):
+class PodTest(unittest.TestCase):
     def setUp(self):
         self.pod = shim.Pod()
         self.addCleanup(self.pod.close)
@@ -38,14 +39,16 @@ class OomTest(unittest.TestCase):
     def topics(self, cid):
         return [topic.rsplit("/", 1)[1] for topic, event in self.pod.events.log if event["container_id"] == cid]
 
+    def told(self, cid, *topics):
+        self.pod.events.wait_for(lambda _log: "delete" in self.topics(cid))
+        self.assertEqual([t for t in self.topics(cid) if t not in ("paused", "resumed")], list(topics))
+
+
+class OomTest(PodTest):
     def unit(self, cid):
         """(cgroupsPath, its cgroup) of a slice that is this test's alone."""
         self.addCleanup(subprocess.run, ["systemctl", "stop", f"husktest{self.name}.slice"], check=False, capture_output=True)
         return f"husktest{self.name}.slice:husk:{cid}", f"{ROOT}/husktest{self.name}.slice/husk-{cid}.scope"
-
-    def told(self, cid, *topics):
-        self.pod.events.wait_for(lambda _log: "delete" in self.topics(cid))
-        self.assertEqual([t for t in self.topics(cid) if t not in ("paused", "resumed")], list(topics))
 
     def many(self, where):
         quickest = 1e9
@@ -94,6 +97,96 @@ class OomTest(unittest.TestCase):
                 self.pod.call("Resume", id=other)
         self.assertEqual(self.topics("stays"), ["create", "start"])
         self.pod.finish("stays")
+
+
+class WhoseLimit(PodTest):
+    """The container's, its pod's, one above that pods share, or the machine's: in the log, in `husk why` and in `husk events`."""
+    by_systemd = False
+
+    def setUp(self):
+        super().setUp()
+        if self.by_systemd:
+            self.top, self.inner = f"husktest{self.name}.slice", f"husktest{self.name}-inner.slice"
+            self.addCleanup(subprocess.run, ["systemctl", "stop", self.top], check=False, capture_output=True)
+            self.above = f"/{self.top}/{self.inner}"
+        else:
+            self.top = self.pod.cgroup[1:]
+            self.above = f"{self.pod.cgroup}/inner"
+
+    def change(self, cid, limit=None, score=None):
+        def change(c):
+            c["linux"]["cgroupsPath"] = f"{self.inner}:husk:{cid}" if self.by_systemd else f"{self.above}/{cid}"
+            if limit:
+                c["linux"]["resources"]["memory"] = {"limit": limit, "swap": limit}
+            if score:
+                c["process"]["oomScoreAdj"] = score
+        return change
+
+    def path(self, cid):
+        return f"{self.above}/husk-{cid}.scope" if self.by_systemd else f"{self.above}/{cid}"
+
+    @staticmethod
+    def limit(path, value):
+        file = f"{ROOT}{path}/memory.max" if os.path.exists(f"{ROOT}/cgroup.procs") else f"{ROOT}/memory{path}/memory.limit_in_bytes"
+        with open(file, "w", encoding="ascii") as f:
+            f.write(str(value))
+
+    def log_lines(self):
+        fd = os.open(f"{self.pod.dir}/{self.pod.name}/log", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return [line for line in os.read(fd, 1 << 20).decode().splitlines() if "ran out of memory" in line]
+        finally:
+            os.close(fd)
+
+    def killed(self, cid, name, cgroup, **more):
+        self.pod.create(cid, more.pop("args", GREEDY), change=self.change(cid, **more))
+        self.pod.call("Start", id=cid)
+        if cid == "machine":
+            with open("/proc/sysrq-trigger", "w", encoding="ascii") as f:
+                f.write("f")
+        self.assertEqual(self.pod.call("Wait", id=cid, timeout=120)["exit_status"], 137)
+        line = self.log_lines()
+        self.assertEqual(len(line), 1, line)
+        self.assertIn(f"level=warning msg=\"container ran out of memory\" id={cid} limit={name}" + (f" cgroup={cgroup}" if cgroup else " "), line[0] + " ")
+        found = self.husk("why", "--json", cid)[0]["containers"][0]
+        self.assertEqual((found["oomKills"] > 0, found["oomLimit"], found["oomLimitCgroup"]), (True, name, cgroup))
+        text = subprocess.run([f"{shim.BIN}/husk", "why", cid], capture_output=True, text=True, check=True).stdout
+        self.assertIn(f"the last at the {name}'s limit, of cgroup {cgroup}" if cgroup else f"the last since the {name} had none left", text)
+        self.assertIn(f"oom          {cid} pid", text)
+        self.assertIn(f"limit of the {name}", text)
+        self.pod.call("Delete", id=cid)
+        self.told(cid, "create", "start", "oom", "exit", "delete")
+
+    @staticmethod
+    def husk(*args):
+        return json.loads(subprocess.run([f"{shim.BIN}/husk", *args], capture_output=True, text=True, check=True).stdout)
+
+    def test_each(self):
+        self.pod.run("stays", ["sleep", "1000"], change=self.change("stays"))
+        self.log_lines()
+        self.killed("own", "container", self.path("own"), limit=2 * MIB)
+        self.limit(self.above, 16 * MIB)
+        self.killed("pods", "pod", self.above)
+        self.killed("ownagain", "container", self.path("ownagain"), limit=2 * MIB)
+        self.limit(self.above, 1 << 30)
+        self.limit(f"/{self.top}", 16 * MIB)
+        self.killed("nodes", "node", f"/{self.top}")
+        self.limit(f"/{self.top}", 1 << 30)
+        self.assertEqual(self.topics("stays"), ["create", "start"])
+        self.pod.finish("stays")
+
+    @unittest.skipUnless(os.uname().nodename == "husk-vm", "makes the kernel look for somebody to kill: in a machine of its own alone")
+    def test_the_machine(self):
+        self.pod.run("stays", ["sleep", "1000"], change=self.change("stays"))
+        self.log_lines()
+        time.sleep(6)  # what was hit is forgotten by then
+        self.killed("machine", "node", "", args=["sleep", "1000"], score=1000)
+        self.pod.finish("stays")
+
+
+@unittest.skipUnless(HAS_SYSTEMD, "systemd does not run this machine with cgroup v2")
+class WhoseLimitOfUnits(WhoseLimit):
+    by_systemd = True
 
 
 if __name__ == "__main__":

@@ -417,7 +417,7 @@ static void test_gone(void **state)
 	hk_autofree pid_t *pids = NULL;
 	struct oci_stats s = { 0 };
 	struct hk_err err = { 0 };
-	uint64_t kills;
+	struct oci_oom kills;
 	size_t n = 1;
 
 	(void)state;
@@ -426,7 +426,7 @@ static void test_gone(void **state)
 	assert_int_equal(n, 0);
 	assert_int_equal(oci_cgroup_signal_all(cg, SIGKILL, &err), 0);
 	assert_int_equal(oci_cgroup_signal_all(cg, SIGTERM, &err), 0);
-	assert_int_equal(oci_cgroup_oom_kills(cg, &kills), -ENOENT);
+	assert_int_equal(oci_cgroup_oom_count(cg, &kills), -ENOENT);
 	assert_int_equal(oci_cgroup_stats(cg, &s, &err), -ENOENT);
 	assert_int_equal(err.kind, HK_NOT_FOUND);
 	assert_int_equal(oci_cgroup_remove(cg, NULL), 0);
@@ -437,7 +437,7 @@ static void test_oom(void **state)
 {
 	struct oci_resources r = { .memory = { .limit = SET(16 * MiB), .swap = SET(16 * MiB) } };
 	struct oci_cgroup *cg = create_ok("/husk-test/oom", &r);
-	uint64_t before = 99, after = 0;
+	struct oci_oom before = { .kills = 99 }, after = { 0 };
 	uint32_t events = 0;
 	struct pollfd p = { .fd = -1 };
 	int status;
@@ -445,8 +445,8 @@ static void test_oom(void **state)
 
 	(void)state;
 	assert_int_equal(oci_cgroup_oom_open(cg, &p.fd, &events), 0);
-	assert_int_equal(oci_cgroup_oom_kills(cg, &before), 0);
-	assert_int_equal(before, 0);
+	assert_int_equal(oci_cgroup_oom_count(cg, &before), 0);
+	assert_int_equal(before.kills, 0);
 	pid = fork();
 	if (pid == 0) {
 		if (oci_cgroup_enter(cg, 0, false, NULL) < 0)
@@ -462,8 +462,8 @@ static void test_oom(void **state)
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	p.events = (short)events; /* EPOLLIN and EPOLLPRI have poll's values */
 	assert_int_equal(poll(&p, 1, 5000), 1);
-	assert_int_equal(oci_cgroup_oom_kills(cg, &after), 0);
-	assert_true(after >= 1);
+	assert_int_equal(oci_cgroup_oom_count(cg, &after), 0);
+	assert_true(after.kills >= 1);
 	close(p.fd);
 	remove_ok(cg);
 }

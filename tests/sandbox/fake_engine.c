@@ -288,7 +288,7 @@ int oci_container_net_stats(const struct oci_container *c, struct oci_stats *s)
 const char *oci_cgroup_path(const struct oci_cgroup *cg)
 {
 	(void)cg;
-	return "/fake";
+	return fake.limits == NO_LIMITS ? "/fake" : "/node/pod/container";
 }
 
 int oci_cgroup_open(const char *cgroups_path, const char *id, struct oci_cgroup **ret, struct hk_err *err)
@@ -366,23 +366,59 @@ bool oci_cgroup_stuck(const struct oci_cgroup *cg, char *buf, size_t size)
 	return fake.stuck && snprintf(buf, size, "%s", fake.stuck) > 0;
 }
 
-int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_events)
+/* Never ready but where a test writes to it, as v1's kernel does. */
+static int open_event(int *ret_fd, uint32_t *ret_events)
 {
-	(void)cg, (void)ret_fd, (void)ret_events;
-	return -ENOENT;
+	*ret_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	*ret_events = fake.limits == LIMITS_V1 ? EPOLLIN : EPOLLPRI;
+	return *ret_fd < 0 ? -errno : 0;
 }
 
-int oci_cgroup_oom_kills(const struct oci_cgroup *cg, uint64_t *ret)
+int oci_cgroup_oom_open(const struct oci_cgroup *cg, int *ret_fd, uint32_t *ret_events)
 {
-	*ret = fake.oom_kills + fake.oom[cg->number].kills;
+	(void)cg;
+	if (fake.limits == NO_LIMITS || open_event(ret_fd, ret_events) < 0)
+		return -ENOENT;
+	fake.limit_fd[3] = *ret_fd;
+	return 0;
+}
+
+int oci_cgroup_oom_count(const struct oci_cgroup *cg, struct oci_oom *ret)
+{
+	*ret = (struct oci_oom){ .kills = fake.oom_kills + fake.oom[cg->number].kills, .hits = fake.oom[cg->number].hits };
 	return fake.oom[cg->number].error;
 }
 
-int oci_cgroup_oom_kills_above(const struct oci_cgroup *cg, uint64_t *ret)
+int oci_cgroup_oom_count_above(const struct oci_cgroup *cg, struct oci_oom *ret)
 {
 	(void)cg;
-	*ret = fake.slice_kills;
+	*ret = (struct oci_oom){ .kills = fake.slice_kills, .hits = fake.slice_hits };
 	return fake.has_slice ? 0 : -ENOENT;
+}
+
+int oci_cgroup_limit_open(const struct oci_cgroup *cg, size_t len, int *ret_fd, uint32_t *ret_events)
+{
+	const int depth = len == strlen("/node") ? 1 : 2;
+
+	(void)cg;
+	if (len == 0)
+		return -ENOENT;
+	if (open_event(ret_fd, ret_events) < 0)
+		return -errno;
+	fake.limit_fd[depth] = *ret_fd;
+	return 0;
+}
+
+int oci_cgroup_limit_hits(int fd, uint32_t events, uint64_t *hits)
+{
+	uint64_t n = 0;
+
+	if ((events & EPOLLIN) && read(fd, &n, sizeof(n)) > 0)
+		*hits += n;
+	for (int depth = 1; depth < 3; depth++)
+		if (!(events & EPOLLIN) && fake.limit_fd[depth] == fd)
+			*hits = fake.limit_hits[depth];
+	return 0;
 }
 
 /* Never ready: what is looked at follows from what happens to the containers. */

@@ -10,17 +10,22 @@
 
 struct hk_err;
 
+enum fake_limits { NO_LIMITS, LIMITS_V1, LIMITS_V2 };
 struct fake {
 	int launch_ms, start_ms, remove_ms; /* before the callback */
 	int freeze_looks;    /* how often oci_cgroup_frozen says "not yet"; -1 = for ever */
 	int remove_failures; /* so many removals fail */
 	uint64_t oom_kills; /* counted for every container */
 	struct {
-		uint64_t kills; /* and for this one: "c1" is [1] */
+		uint64_t kills, hits; /* and for this one: "c1" is [1] */
 		int error;      /* of the reading of it */
 	} oom[4];
 	bool has_slice;
-	uint64_t slice_kills;
+	uint64_t slice_kills, slice_hits;
+	/* Containers are in "/node/pod": what was hit there, and what v1's kernel would write to; [1] is "/node", [2] "/node/pod", [3] the last container. */
+	enum fake_limits limits;
+	uint64_t limit_hits[3];
+	int limit_fd[4];
 	bool has_private_pidns;
 	const char *create_error, *start_error, *exec_error; /* NULL = works */
 	const char *exec_linger; /* the annotation */

@@ -129,6 +129,91 @@ static void unreadable_for_a_moment(void **state)
 	delete("c1");
 }
 
+/* ---- whose limit it was ---- */
+
+static void killed_at(const char *whose)
+{
+	char told[80];
+
+	fake.oom[C1].kills++;
+	look("c1");
+	(void)snprintf(told, sizeof(told), ";oom c1 %s;", whose);
+	if (!strstr(world.events, told))
+		fail_msg("%s is not in %s", told, world.events);
+	assert_null(strstr(strstr(world.events, told) + 1, ";oom"));
+	world.n_events = 0;
+}
+
+/* v2 counts hits, each cgroup its own. */
+static void each_limit_of_v2(void **state)
+{
+	(void)state;
+	fake.limits = LIMITS_V2;
+	fake.limit_hits[1] = fake.limit_hits[2] = fake.oom[C1].hits = 7; /* the past */
+	run("c1", "exec sleep 1000");
+	assert_events("create c1;start c1;");
+	killed_at("node"); /* no limit: the machine's memory */
+	fake.oom[C1].hits++;
+	killed_at("container /node/pod/container");
+	fake.limit_hits[2]++;
+	killed_at("pod /node/pod");
+	fake.limit_hits[1]++;
+	killed_at("node /node");
+	fake.oom[C1].hits++; /* the latest hit counts */
+	killed_at("container /node/pod/container");
+	ends("c1");
+	delete("c1");
+}
+
+static void hears(int depth)
+{
+	const uint64_t one = 1;
+
+	for (; depth <= 3; depth++)
+		assert_int_equal(write(fake.limit_fd[depth], &one, sizeof(one)), sizeof(one));
+}
+
+/* v1 tells a cgroup and all that are below it. */
+static void each_limit_of_v1(void **state)
+{
+	(void)state;
+	fake.limits = LIMITS_V1;
+	run("c1", "exec sleep 1000");
+	assert_events("create c1;start c1;");
+	killed_at("node");
+	hears(3);
+	killed_at("container /node/pod/container");
+	hears(2);
+	killed_at("pod /node/pod");
+	hears(1);
+	killed_at("node /node");
+	ends("c1");
+	delete("c1");
+}
+
+/* The counters have gone with the cgroup; those above remain. */
+static void the_limit_of_what_is_gone(void **state)
+{
+	(void)state;
+	fake.limits = LIMITS_V2;
+	run("c1", "exec sleep 1000");
+	run("c2", "exec sleep 1000");
+	assert_events("create c1;start c1;create c2;start c2;");
+	fake.slice_kills++;
+	fake.slice_hits++;
+	fake.oom[C1].error = -ENODEV;
+	ends("c1");
+	assert_events("oom c1 container /node/pod/container;exit c1 137;");
+	fake.slice_kills++;
+	fake.slice_hits++;
+	fake.limit_hits[2]++;
+	fake.oom[C2].error = -ENODEV;
+	ends("c2");
+	assert_events("oom c2 pod /node/pod;exit c2 137;");
+	delete("c1");
+	delete("c2");
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, world_tear_down)
@@ -139,6 +224,9 @@ int main(void)
 		T(one_kill_each),
 		T(kills_of_strangers),
 		T(unreadable_for_a_moment),
+		T(each_limit_of_v2),
+		T(each_limit_of_v1),
+		T(the_limit_of_what_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

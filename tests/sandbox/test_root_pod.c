@@ -402,7 +402,7 @@ static void oom_is_told_before_the_exit(void **state)
 		assert_int_equal(wait.reply.exit_status, 137);
 		sbx_delete(world.pod, "oom", "", to(&a));
 		succeeded(&a);
-		assert_events("create oom;start oom;oom oom;exit oom 137;delete oom;");
+		assert_events("create oom;start oom;oom oom container /husk-test-pod/oom;exit oom 137;delete oom;");
 	}
 	/* An exec's, which the init survives; told once, and not again at the init's own end. */
 	(void)run(&b2, "");
@@ -412,7 +412,7 @@ static void oom_is_told_before_the_exit(void **state)
 	succeeded(&a);
 	succeeded(&wait);
 	kill_and_delete("oom2");
-	assert_events("create oom2;start oom2;exec-added oom2/e1;exec-started oom2/e1;oom oom2;exit oom2/e1 137;exit oom2 137;delete oom2;");
+	assert_events("create oom2;start oom2;exec-added oom2/e1;exec-started oom2/e1;oom oom2 container /husk-test-pod/oom2;exit oom2/e1 137;exit oom2 137;delete oom2;");
 }
 
 /* The shim is killed: its children live on; `delete` finds and ends them all by the state files. */

@@ -43,13 +43,16 @@ static inline void on_event(void *arg, const struct sbx_event *ev)
 		[SBX_EV_PAUSED] = "paused", [SBX_EV_RESUMED] = "resumed",
 	};
 	struct world *w = arg;
-	char status[16] = "";
+	char status[80] = "";
 	int n;
 
 	if (ev->type == SBX_EV_EXIT) {
 		(void)snprintf(status, sizeof(status), " %u", ev->exit_status);
 		assert_true(ev->exited_at.tv_sec > 0);
 	}
+	if (ev->type == SBX_EV_OOM && ev->limit != SBX_LIMIT_UNKNOWN)
+		(void)snprintf(status, sizeof(status), " %s%s%.*s", sbx_limit_name(ev->limit),
+		    ev->limit_cgroup_len ? " " : "", (int)ev->limit_cgroup_len, ev->limit_cgroup);
 	assert_true(ev->type == SBX_EV_EXEC_ADDED || ev->pid != 0);
 	n = snprintf(w->events + w->n_events, sizeof(w->events) - w->n_events, "%s %s%s%s%s;", names[ev->type], ev->id,
 	    *ev->exec_id ? "/" : "", ev->exec_id, status);
