@@ -123,6 +123,8 @@ static void on_init_exit(void *owner, const struct hk_exit *x)
 
 	stats_keep(c);
 	c->init.x = *x;
+	if (c->init.end_signal && x->status == 128 + SIGKILL)
+		c->init.x.status = 128 + c->init.end_signal;
 	(void)proc_step(&c->init.state, PE_DIED, NULL);
 	if (oci_container_has_private_pidns(c->oci)) /* else kill_the_rest sees when it is alone */
 		sbx_stdio_exited(c->init.io);

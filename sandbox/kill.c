@@ -53,11 +53,26 @@ static bool is_freezing(enum ct_state s)
 	return s == CT_PAUSING || s == CT_PAUSED || s == CT_RESUMING;
 }
 
-static int send_it(const struct sbx_process *proc, int sig, bool all, struct hk_err *err)
+/*
+ * Where the program is not there yet, what ends a program by default ends the container, as with runc. The set-up child would not die of it: it
+ * is PID 1 of its namespace, and has the shim's signals blocked.
+ */
+static bool ends_created(const struct sbx_process *proc, int sig)
+{
+	if (proc->exec_id || proc->c->state != CT_CREATED)
+		return false;
+	return sig == SIGTERM || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT || sig == SIGABRT;
+}
+
+static int send_it(struct sbx_process *proc, int sig, bool all, struct hk_err *err)
 {
 	const struct sbx_container *c = proc->c;
 	int r;
 
+	if (ends_created(proc, sig)) {
+		proc->end_signal = sig;
+		sig = SIGKILL;
+	}
 	/* A frozen process dies only when its cgroup is killed or thawed. */
 	if (!proc->exec_id && (all || (sig == SIGKILL && is_freezing(c->state))))
 		return oci_cgroup_signal_all(oci_container_cgroup(c->oci), sig, err);
@@ -74,10 +89,10 @@ int sbx_kill(struct sbx_pod *p, const char *id, const char *exec_id, int sig, bo
 		return -ENOENT;
 	if (proc->exec_id && (proc->state == PROC_NEW || proc->state == PROC_STARTING))
 		return hk_fail_text(err, HK_BAD_STATE, ESRCH, "process not created");
-	if (sig < 0 || sig > SIGRTMAX)
-		return signal_failed(-EINVAL, sig, err);
 	if (proc->state >= PROC_DEAD)
 		return signal_failed(-ESRCH, sig, err);
+	if (sig < 0 || sig > SIGRTMAX)
+		return signal_failed(-EINVAL, sig, err);
 	if (!proc->exec_id && proc->c->restore) { /* nobody is there yet to take it */
 		if (proc->c->state != CT_CREATED || (sig != SIGKILL && sig != SIGTERM))
 			return hk_fail_text(err, HK_BAD_STATE, ESRCH, "process not created");

@@ -36,6 +36,7 @@ struct sbx_process { /* the init, embedded in its container, or an exec (heap) *
 	struct hk_list waiters; /* struct sbx_call */
 	struct hk_list deletes; /* struct sbx_call */
 	uint64_t killed_ns;     /* kill.c: the first SIGKILL; 0 = none yet */
+	int end_signal;         /* kill.c: the signal that ended an init that was not started; 0 = none */
 	struct hk_timer stuck;
 	/* an exec between Exec and Start */
 	char *spec_json;

@@ -172,6 +172,8 @@ class Signals(PodTest):
             else:
                 self.fails(INVALID, "is not a signal", "Kill", id="c", signal=number)
                 self.fails(INVALID, "is not a signal", "Kill", id="c", signal=number, all=True)
+        for ids in {"id": "nobody"}, {"id": "c", "exec_id": "nobody"}:
+            self.fails(NOT_FOUND, "not found$", "Kill", signal=(1 << 32) - 1, **ids)  # as from runc's shim: who, before what
         pod.call("Kill", id="c", signal=10)
         pod.output["c"].wait_for(b"usr1\n")
         pod.call("Kill", id="c", signal=64)
@@ -224,6 +226,22 @@ class Signals(PodTest):
         self.fails(PRECONDITION, "stopped", "Start", id="c")
         pod.call("Delete", id="c")
         self.assert_topics("c", [("create", ""), ("exit", ""), ("delete", "")])
+
+    def test_created_by_other_signals(self):
+        """What ends a program by default ends a container that is not started, in a pid namespace of its own or not; runc's shim does so too."""
+        pod = self.pod
+        for number in (15, 2, 1, 3, 6, 10, 13):
+            for change, all_ in (None, False), (self.no_pid_namespace, False), (None, True):
+                with self.subTest(signal=number, own_namespace=change is None, all=all_):
+                    cid = f"created-{number}-{change is None}-{all_}".lower()
+                    pod.create(cid, ["sleep", "1000"], change=change)
+                    pod.call("Kill", id=cid, signal=number, all=all_)
+                    if number in (10, 13):
+                        self.assertEqual(pod.call("State", id=cid)["status"], CREATED)
+                    else:
+                        self.assertEqual(pod.call("Wait", id=cid)["exit_status"], 128 + number)
+                        self.fails(PRECONDITION, "stopped", "Start", id=cid)
+                    pod.call("Delete", id=cid)
 
     def test_one_that_cannot_die(self):
         """A process in a frozen parent cgroup of v1 takes no SIGKILL. Delete fails after its time, says who it is and where it stands, and can be
