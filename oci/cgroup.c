@@ -161,21 +161,36 @@ int oci_cgroup_check_thawed(const struct oci_cgroup *cg, struct hk_err *err)
 	return is_frozen ? hk_fail_text(err, HK_BAD_STATE, EBUSY, "cgroup %s or one above it is frozen", cg->path) : 0;
 }
 
-static int prepare_v2(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err)
+/* The controllers of v2 that the leaf shall have. */
+static uint32_t v2_wanted(const struct oci_cgroup *cg, const struct oci_resources *r)
 {
 	const struct cg_hier *v2 = cg_host_v2(cg->host);
 	uint32_t ctls = v2 ? v2->ctls : 0;
-	int fd;
 
-	if (!v2)
-		return 0;
 	if (cg->host->mode == OCI_CGROUP_HYBRID || cg->unit.name) { /* not ours to arrange, unless something is asked that nobody else gives */
 		if (r->n_hugepages == 0)
 			ctls &= ~CG_BIT(CG_HUGETLB);
 		if (r->n_rdma == 0)
 			ctls &= ~CG_BIT(CG_RDMA);
 	}
-	fd = cg_open_leaf(v2, cg->path);
+	return ctls;
+}
+
+/* `ready` (-1: none) is a parent that gave all controllers before the leaf was made: it has them then. */
+static int prepare_v2(struct oci_cgroup *cg, const struct oci_resources *r, int ready, struct hk_err *err)
+{
+	const struct cg_hier *v2 = cg_host_v2(cg->host);
+	uint32_t ctls = v2_wanted(cg, r);
+	int fd = -1;
+
+	if (!v2)
+		return 0;
+	if (ready >= 0) /* fails if that parent has gone meanwhile and the leaf is in another of its name */
+		fd = openat(ready, strrchr(cg->path, '/') + 1, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0)
+		ctls = 0;
+	else
+		fd = cg_open_leaf(v2, cg->path);
 	if (fd < 0)
 		return hk_fail(err, HK_INTERNAL, -fd, "open cgroup %s%s", v2->mount, cg->path);
 	hk_close(cg->v2_fd);
@@ -242,10 +257,12 @@ static int write_limits(struct oci_cgroup *cg, const struct oci_resources *r, st
 int oci_cgroup_create(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err)
 {
 	const struct cg_hier *cpuset = cg_host_find(cg->host, CG_CPUSET);
+	uint32_t wanted = v2_wanted(cg, r);
+	hk_autofd ready = wanted ? cg_v2_open_ready(cg_host_v2(cg->host), cg->path, wanted) : -1;
 	int rc = make_all(cg, err);
 
 	if (rc == 0)
-		rc = prepare_v2(cg, r, err);
+		rc = prepare_v2(cg, r, ready, err);
 	if (rc == 0)
 		rc = oci_cgroup_check_thawed(cg, err);
 	if (rc == 0 && cpuset && !cpuset->is_v2)
@@ -295,7 +312,7 @@ int oci_cgroup_adopt(struct oci_cgroup *cg, const struct oci_resources *r, struc
 
 	cg_unit_settle_cpu(&settled, NULL);
 	if (rc == 0)
-		rc = prepare_v2(cg, r, err); /* no such directory: systemd runs below a prefix of its own and has made it elsewhere */
+		rc = prepare_v2(cg, r, -1, err); /* no such directory: systemd runs below a prefix of its own and has made it elsewhere */
 	if (rc == 0)
 		rc = oci_cgroup_check_thawed(cg, err);
 	if (rc == 0)

@@ -130,6 +130,8 @@ int cg_v2_write(enum cg_ctl ctl, struct cg_dir *d, const struct oci_resources *r
 /* memory.checkBeforeUpdate: refuses before anything is written. */
 int cg_v2_check_memory(struct cg_dir *d, const struct oci_resources *r, struct hk_err *err);
 int cg_v2_write_unified(struct cg_dir *d, const struct oci_resources *r, struct hk_err *err);
+/* The directory above the leaf `path` if it gives all of `ctls` to its children; else -1. */
+int cg_v2_open_ready(const struct cg_hier *h, const char *path, uint32_t ctls);
 /* Enables the controllers of `ctls` for the leaf in every ancestor; one that cannot be had is left out. */
 int cg_v2_enable(const struct cg_hier *h, const char *path, uint32_t ctls, struct hk_err *err);
 const char *cg_v2_ctl_name(enum cg_ctl ctl); /* NULL: not a v2 controller */

@@ -384,24 +384,38 @@ static int check_type(struct cg_dir *leaf, struct hk_err *err)
 	return cg_write(leaf, "cgroup.type", "threaded", err);
 }
 
+/*
+ * To be asked before the leaf is made. The kernel says that a controller is there before it has made the controller's files in the children, both
+ * under its lock; a mkdir waits for that lock, a look at the new leaf would not: another shim may just be enabling them.
+ */
+int cg_v2_open_ready(const struct cg_hier *h, const char *path, uint32_t ctls)
+{
+	int len = (int)(strrchr(path, '/') - path);
+	char above[PATH_MAX], have[512];
+	struct cg_dir d;
+
+	(void)hk_fmt(above, sizeof(above), "%.*s", len ? len : 1, path);
+	cg_dir_init(&d, h, above);
+	if (cg_read(&d, "cgroup.subtree_control", have, sizeof(have)) < 0 || (ctls & ~cg_v2_ctls(have)) != 0)
+		cg_dir_done(&d);
+	return d.fd;
+}
+
+/* Written also where the files say that all is there: the write waits for whoever is just enabling them. */
 int cg_v2_enable(const struct cg_hier *h, const char *path, uint32_t ctls, struct hk_err *err)
 {
-	char have[512], prefix[PATH_MAX];
+	char prefix[PATH_MAX];
 	struct cg_dir leaf;
-	int r = 0;
+	int r;
 
-	cg_dir_init(&leaf, h, path);
-	if (cg_read(&leaf, "cgroup.controllers", have, sizeof(have)) >= 0)
-		ctls &= ~cg_v2_ctls(have);
-	if (ctls != 0) { /* usually the siblings that came first have enabled all, and this is not reached */
-		for (size_t at = 0; path[at]; at++) {
-			if (path[at] != '/')
-				continue;
-			(void)hk_fmt(prefix, sizeof(prefix), "%.*s", at == 0 ? 1 : (int)at, path);
-			enable_in(h, prefix, ctls);
-		}
-		r = check_type(&leaf, err);
+	for (size_t at = 0; path[at]; at++) {
+		if (path[at] != '/')
+			continue;
+		(void)hk_fmt(prefix, sizeof(prefix), "%.*s", at == 0 ? 1 : (int)at, path);
+		enable_in(h, prefix, ctls);
 	}
+	cg_dir_init(&leaf, h, path);
+	r = check_type(&leaf, err);
 	cg_dir_done(&leaf);
 	return r;
 }

@@ -306,11 +306,12 @@ static void test_absent(void **state)
 	cg_dir_done(&d);
 }
 
-/* Controllers are switched on in every ancestor, never in the leaf; v2 takes the leaf's missing ones from the file it lists them in. */
+/* Controllers are switched on in every ancestor, never in the leaf; a parent is ready when it gives all that are asked for. */
 static void test_enable(void **state)
 {
 	struct fake root, mid, leaf;
 	struct cg_hier h = { .is_v2 = true };
+	int ready;
 
 	(void)state;
 	BEGIN(root, "cgroup.subtree_control");
@@ -320,18 +321,24 @@ static void test_enable(void **state)
 	assert_int_equal(mkdir(leaf.path, 0755), 0);
 	put(&mid, "cgroup.subtree_control", "");
 	put(&leaf, "cgroup.subtree_control", "");
-	put(&leaf, "cgroup.controllers", "pids\n");
+	put(&leaf, "cgroup.controllers", "cpu pids\n");
 	cg_dir_init(&mid.d, NULL, mid.path);
 	cg_dir_init(&leaf.d, NULL, leaf.path);
 	mid.d.is_absent = leaf.d.is_absent = false;
 	h.mount = root.path;
 	assert_int_equal(cg_v2_enable(&h, "/a/b", CG_BIT(CG_CPU) | CG_BIT(CG_MEMORY) | CG_BIT(CG_PIDS) | CG_BIT(CG_IO), NULL), 0);
-	expect(&root, "cgroup.subtree_control", "+cpu +memory +io");
-	expect(&mid, "cgroup.subtree_control", "+cpu +memory +io");
+	/* Also what the leaf has: another may just be giving it, and the write waits for that. */
+	expect(&root, "cgroup.subtree_control", "+cpu +memory +io +pids");
+	expect(&mid, "cgroup.subtree_control", "+cpu +memory +io +pids");
 	expect(&leaf, "cgroup.subtree_control", "");
-	put(&root, "cgroup.subtree_control", "");
-	assert_int_equal(cg_v2_enable(&h, "/a/b", CG_BIT(CG_PIDS), NULL), 0); /* there already: nothing written */
-	expect(&root, "cgroup.subtree_control", "");
+	put(&mid, "cgroup.subtree_control", "cpu pids\n");
+	assert_int_equal(cg_v2_open_ready(&h, "/a/b", CG_BIT(CG_PIDS) | CG_BIT(CG_MEMORY)), -1);
+	assert_int_equal(cg_v2_open_ready(&h, "/no/such", CG_BIT(CG_PIDS)), -1);
+	put(&root, "cgroup.subtree_control", "cpu\n");
+	assert_int_equal(cg_v2_open_ready(&h, "/b", CG_BIT(CG_PIDS)), -1);
+	ready = cg_v2_open_ready(&h, "/a/b", CG_BIT(CG_PIDS));
+	assert_int_equal(faccessat(ready, "b", F_OK, 0), 0);
+	hk_close(ready);
 	cg_dir_done(&mid.d);
 	cg_dir_done(&leaf.d);
 	end(&root);

@@ -381,6 +381,70 @@ static void test_the_frozen_are_not_stuck(void **state)
 	remove_ok(cg);
 }
 
+/* Of one of two that are let go at once; what it answers is its exit status. */
+static pid_t create_when_told(const char *path, const struct oci_resources *r, const int gate[2])
+{
+	pid_t pid = fork();
+	struct oci_cgroup *cg = NULL;
+	struct hk_err err = { 0 };
+	char c;
+
+	assert_true(pid >= 0);
+	if (pid > 0)
+		return pid;
+	close(gate[1]);
+	if (cg_open_on(&only_v2, path, "x", &cg, &err) < 0 || read(gate[0], &c, 1) != 0)
+		_exit(2);
+	if (oci_cgroup_create(cg, r, &err) < 0) {
+		(void)fprintf(stderr, "%s\n", err.text);
+		_exit(1);
+	}
+	_exit(0);
+}
+
+/* The first two below a new parent: one makes it and enables the controllers, the other comes while the kernel is at it. */
+static void test_two_below_a_new_parent(void **state)
+{
+	static const char *const paths[] = { "/husk-test-v2/new/one", "/husk-test-v2/new/two" };
+	struct oci_hugepage page = { .page_size = (char *)(uintptr_t)"2MB", .limit = 2 << 20 };
+	struct oci_resources r = { 0 };
+
+	(void)state;
+	if (only_v2.h[0].ctls & CG_BIT(CG_HUGETLB)) {
+		r.hugepages = &page;
+		r.n_hugepages = 1;
+	}
+	if (only_v2.h[0].ctls & CG_BIT(CG_CPU))
+		r.cpu.shares = (struct oci_opt_u64){ .is_set = true, .v = 512 };
+	if (only_v2.h[0].ctls & CG_BIT(CG_PIDS))
+		r.pids_limit = (struct oci_opt_i64){ .is_set = true, .v = 100 };
+	for (int i = 0; i < 200; i++) {
+		int gate[2], failed = 0;
+		pid_t pids[2];
+
+		assert_int_equal(pipe2(gate, O_CLOEXEC), 0);
+		for (int k = 0; k < 2; k++)
+			pids[k] = create_when_told(paths[k], &r, gate);
+		close(gate[0]);
+		close(gate[1]);
+		for (int k = 0; k < 2; k++) {
+			int status;
+
+			assert_int_equal(waitpid(pids[k], &status, 0), pids[k]);
+			failed += status != 0;
+		}
+		for (int k = 0; k < 2; k++) {
+			struct oci_cgroup *cg = NULL;
+
+			assert_int_equal(cg_open_on(&only_v2, paths[k], "x", &cg, NULL), 0);
+			assert_int_equal(oci_cgroup_remove(cg, NULL), 0);
+			oci_cgroup_free(cg);
+		}
+		if (failed)
+			fail_msg("round %d: %d of 2 failed", i, failed);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -391,6 +455,7 @@ int main(void)
 		cmocka_unit_test(test_bpf_replaced_in_use),
 		cmocka_unit_test(test_an_execs_own),
 		cmocka_unit_test(test_the_frozen_are_not_stuck),
+		cmocka_unit_test(test_two_below_a_new_parent),
 	};
 
 	if (geteuid() != 0) {
