@@ -88,7 +88,7 @@ bool oci_cgroup_is_v2_alone(const struct oci_cgroup *cg)
 	return cg->host->mode == OCI_CGROUP_UNIFIED;
 }
 
-static void undo(struct oci_cgroup *cg)
+void oci_cgroup_undo(struct oci_cgroup *cg)
 {
 	cg->v2_fd = hk_close(cg->v2_fd);
 	for (size_t i = cg->host->n; i > 0; i--) {
@@ -111,6 +111,18 @@ static int make_one(struct oci_cgroup *cg, size_t i, struct hk_err *err)
 	return r;
 }
 
+static bool has_processes(const struct oci_cgroup *cg, uint32_t where)
+{
+	for (size_t i = 0; i < cg->host->n; i++) {
+		hk_autofd fd = where & 1U << i ? cg_open_leaf(&cg->host->h[i], cg->path) : -1;
+		int r = fd < 0 ? fd : cg_tree_populated(fd, cg->host->h[i].is_v2);
+
+		if (where & 1U << i && r != 0 && r != -ENOENT && r != -ENODEV)
+			return true; /* also when it cannot be told */
+	}
+	return false;
+}
+
 /*
  * A leaf that is there without processes was left by a crash: made anew, so that neither its limits nor its frozen state reach the
  * container. One the kernel does not let go is taken as it is.
@@ -121,13 +133,13 @@ static int make_all(struct oci_cgroup *cg, struct hk_err *err)
 	int r;
 
 	for (size_t i = 0; i < cg->host->n; i++) {
-		r = make_one(cg, i, err);
+		r = cg->made_from[i] ? 0 : make_one(cg, i, err);
 		if (r == -EEXIST)
 			existed |= 1U << i;
 		else if (r < 0)
 			return r;
 	}
-	if (existed != 0 && !oci_cgroup_is_empty(cg))
+	if (has_processes(cg, existed))
 		return hk_fail_text(err, HK_BAD_STATE, EBUSY, "cgroup %s exists and has processes", cg->path);
 	for (size_t i = 0; existed != 0 && i < cg->host->n; i++) {
 		if (!(existed & 1U << i) || cg_tree_remove(&cg->host->h[i], cg->path) < 0)
@@ -271,9 +283,27 @@ int oci_cgroup_create(struct oci_cgroup *cg, const struct oci_resources *r, stru
 		rc = write_limits(cg, r, err);
 	if (rc == 0)
 		rc = write_devices(cg, r, err);
-	if (rc < 0)
-		undo(cg);
+	if (rc < 0 && !cg->is_begun)
+		oci_cgroup_undo(cg);
 	return rc;
+}
+
+int oci_cgroup_begin(struct oci_cgroup *cg, struct hk_err *err)
+{
+	const struct cg_hier *v2 = cg_host_v2(cg->host);
+	int r, fd;
+
+	if (cg->host->mode == OCI_CGROUP_UNIFIED || cg->unit.name)
+		return 0;
+	if (v2) {
+		r = make_one(cg, (size_t)(v2 - cg->host->h), err);
+		if (r < 0) /* one that is there is looked at before anybody is born in it */
+			return r == -EEXIST ? 0 : r;
+		fd = cg_open_leaf(v2, cg->path);
+		cg->v2_fd = fd < 0 ? -1 : fd;
+	}
+	cg->is_begun = true;
+	return 1;
 }
 
 /* systemd keeps cpu.max in percents: a value given by its file name is rounded like one given by quota and period. */
@@ -373,13 +403,13 @@ static bool v2_path_of(const struct oci_cgroup *cg, const struct cg_hier *v2, pi
  * On v1 by "tasks": a thread that moves itself needs no lock against forks of its group, while a write to cgroup.procs waits for a grace
  * period of RCU (milliseconds, and more on a busy machine). We are one thread, so both mean the same.
  */
-static int enter_one(const struct oci_cgroup *cg, const struct cg_hier *h, pid_t init_pid, struct hk_err *err)
+static int enter_one(const struct oci_cgroup *cg, const struct cg_hier *h, int held, pid_t init_pid, struct hk_err *err)
 {
-	char abs[PATH_MAX], init_path[PATH_MAX];
-	int r = hk_fmt(abs, sizeof(abs), "%s%s/%s", h->mount, cg->path, h->is_v2 ? "cgroup.procs" : "tasks");
+	char file[PATH_MAX], init_path[PATH_MAX];
+	int r = hk_fmt(file, sizeof(file), "%s%s/%s", held < 0 ? h->mount : ".", cg->path, h->is_v2 ? "cgroup.procs" : "tasks");
 
 	if (r >= 0)
-		r = hk_write_file_at(AT_FDCWD, abs, "0");
+		r = hk_write_file_at(held < 0 ? AT_FDCWD : held, file, "0");
 	/* A container that runs its own cgroups (systemd, a container engine) may have no process in an inner one: go where its init went. */
 	if (h->is_v2 && (r == -EBUSY || r == -EOPNOTSUPP) && init_pid > 0 && v2_path_of(cg, h, init_pid, init_path, sizeof(init_path))) {
 		struct cg_dir d;
@@ -395,12 +425,38 @@ int oci_cgroup_enter(const struct oci_cgroup *cg, pid_t init_pid, bool is_in_v2,
 {
 	for (size_t i = 0; i < cg->host->n; i++) {
 		const struct cg_hier *h = &cg->host->h[i];
-		int r = h->is_v2 && is_in_v2 ? 0 : enter_one(cg, h, init_pid, err);
+		int r = h->is_v2 && is_in_v2 ? 0 : enter_one(cg, h, -1, init_pid, err);
 
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+int oci_cgroup_hold(const struct oci_cgroup *cg, int ret_fds[OCI_CGROUP_HOLD_MAX], bool is_in_v2, struct hk_err *err)
+{
+	for (size_t i = 0; i < cg->host->n; i++) {
+		bool is_entered = cg->host->h[i].is_v2 && is_in_v2;
+
+		ret_fds[i] = is_entered ? -1 : open(cg->host->h[i].mount, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (ret_fds[i] < 0 && !is_entered)
+			return hk_fail(err, HK_INTERNAL, errno, "open %s", cg->host->h[i].mount);
+	}
+	return 0;
+}
+
+int oci_cgroup_enter_held(const struct oci_cgroup *cg, int fds[OCI_CGROUP_HOLD_MAX], bool is_in_v2, struct hk_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < cg->host->n; i++) {
+		const struct cg_hier *h = &cg->host->h[i];
+
+		if (r == 0 && !(h->is_v2 && is_in_v2))
+			r = enter_one(cg, h, fds[i], 0, err);
+		fds[i] = hk_close(fds[i]);
+	}
+	return r;
 }
 
 /* Parents that husk made go too, once nobody else uses them; those that were there are the caller's. */

@@ -39,6 +39,13 @@ const char *oci_cgroup_path(const struct oci_cgroup *cg);
  * the device rules (runtime defaults appended). On failure what this call made is gone again.
  */
 int oci_cgroup_create(struct oci_cgroup *cg, const struct oci_resources *r, struct hk_err *err);
+/*
+ * On a host with v1 hierarchies, where making them all takes as long as the rest of a create: makes what a process can be born in (v2's part,
+ * oci_cgroup_clone_fd), so that oci_cgroup_create can make the rest beside its first steps; 0 = call that first, 1 = begun. When that fails then, the caller
+ * waits for the end of the process and calls oci_cgroup_undo, which removes what was made by this object and nothing else.
+ */
+int oci_cgroup_begin(struct oci_cgroup *cg, struct hk_err *err);
+void oci_cgroup_undo(struct oci_cgroup *cg);
 /* A unit of systemd's: oci_cgroup_adopt in place of oci_cgroup_create. */
 bool oci_cgroup_is_unit(const struct oci_cgroup *cg);
 /*
@@ -64,6 +71,10 @@ bool oci_cgroup_is_v2_alone(const struct oci_cgroup *cg);
  * forks again. The caller has one thread.
  */
 int oci_cgroup_enter(const struct oci_cgroup *cg, pid_t init_pid, bool is_in_v2, struct hk_err *err);
+/* The same from a mount namespace that has lost the host's: holds the hierarchies while they are seen, and lets go of them on the way in. */
+enum { OCI_CGROUP_HOLD_MAX = 24 };
+int oci_cgroup_hold(const struct oci_cgroup *cg, int ret_fds[OCI_CGROUP_HOLD_MAX], bool is_in_v2, struct hk_err *err);
+int oci_cgroup_enter_held(const struct oci_cgroup *cg, int fds[OCI_CGROUP_HOLD_MAX], bool is_in_v2, struct hk_err *err);
 
 /* Asks for freeze or thaw and returns; -EAGAIN never. Then poll oci_cgroup_frozen: 1 frozen, 0 not, -errno. */
 int oci_cgroup_freeze(struct oci_cgroup *cg, bool frozen, struct hk_err *err);

@@ -15,7 +15,7 @@
 
 struct hk_err;
 
-enum { CG_MAX_HIERARCHIES = 24 };
+enum { CG_MAX_HIERARCHIES = OCI_CGROUP_HOLD_MAX };
 #define CG_DEFAULT_BASE "/husk"
 
 /* Order = bit number; cg_ctl_names in cgroup_host.c follows it. Names are v1's, but CG_IO is "blkio" there and "io" on v2. */
@@ -66,6 +66,7 @@ struct oci_cgroup {
 	int v2_fd;                  /* owned; the leaf of the v2 hierarchy once it exists */
 	/* By hierarchy: 1 + the length of `path` that was there before oci_cgroup_create; 0 = this object made nothing there. */
 	uint16_t made_from[CG_MAX_HIERARCHIES];
+	bool is_begun; /* by oci_cgroup_begin: a process may be in it before it is whole */
 };
 /* oci_cgroup_open on a host of the caller's choice. */
 int cg_open_on(const struct cg_host *host, const char *cgroups_path, const char *id, struct oci_cgroup **ret, struct hk_err *err);

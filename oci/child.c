@@ -18,6 +18,7 @@
 #include "oci/base/auto.h"
 #include "oci/base/breakable.h"
 #include "oci/base/err.h"
+#include "oci/base/str.h"
 #include "oci/files.h"
 #include "oci/launch.h"
 #include "oci/namespaces.h"
@@ -129,6 +130,31 @@ static int step_hostname(struct oci_job *j, struct hk_err *err)
 	return 0;
 }
 
+static int step_cgroup(struct oci_job *j, struct hk_err *err)
+{
+	return j->is_cgroup_begun ? 0 : oci_step_cgroup(j, err);
+}
+
+/* Where it is made meanwhile it is waited for as late as can be; earlier only if it is to be mounted. */
+static int step_cgroup_seen(struct oci_job *j, struct hk_err *err)
+{
+	const struct oci_spec *s = j->s.spec;
+
+	for (size_t i = 0; i < s->n_mounts; i++) {
+		const struct oci_mount *m = &s->mounts[i];
+
+		if ((m->type && hk_has_prefix(m->type, "cgroup")) || (m->source && hk_has_prefix(m->source, "/sys/fs/cgroup")))
+			return oci_step_cgroup(j, err);
+	}
+	return 0;
+}
+
+static int step_cgroup_hold(struct oci_job *j, struct hk_err *err)
+{
+	j->holds_cgroup = j->enters_cgroup;
+	return j->enters_cgroup ? oci_cgroup_hold(j->c->cgroup, j->cgroup_fds, j->is_in_v2, err) : 0;
+}
+
 static int step_hooks(struct oci_job *j, struct hk_err *err)
 {
 	const struct oci_spec *s = j->s.spec;
@@ -221,7 +247,7 @@ static const struct oci_row prepare_rows[] = {
 };
 static const struct oci_row first_rows[] = {
 	{ OCI_STEP_SPAWN, step_spawn, NULL },
-	{ OCI_STEP_CGROUP, oci_step_cgroup, NULL },
+	{ OCI_STEP_CGROUP, step_cgroup, NULL },
 	{ OCI_STEP_RDT, oci_step_rdt, NULL },
 	{ OCI_STEP_OOM_SCORE, oci_step_oom_score, NULL },
 };
@@ -240,17 +266,20 @@ static const struct oci_row init_rows[] = {
 	{ OCI_STEP_PROCFS, NULL,
 	    oci_procfs_open }, /* before any mask: a user namespace may mount proc only while a whole one is seen */
 	{ OCI_STEP_KEYRING, oci_step_keyring, NULL }, /* its label goes by that procfs */
+	{ OCI_STEP_CGROUP, step_cgroup_seen, NULL },
 	{ OCI_STEP_MOUNTS, NULL, oci_mounts_attach },
 	{ OCI_STEP_DEVICES, NULL, oci_devices_create },
 	{ OCI_STEP_CONSOLE, step_console, NULL },
 	{ OCI_STEP_MAKE_CWD, NULL, oci_rootfs_make_cwd },
 	{ OCI_STEP_HOOKS, step_hooks, NULL },
 	{ OCI_STEP_HOOKS_CREATE, step_hooks_create, NULL },
+	{ OCI_STEP_CGROUP, step_cgroup_hold, NULL }, /* the host's file systems are lost from here */
 	{ OCI_STEP_PIVOT, NULL, oci_rootfs_pivot },
 	{ OCI_STEP_SYSCTL, NULL, oci_sysctl_write }, /* before /proc/sys becomes read-only */
 	{ OCI_STEP_MASKS, NULL, oci_masks_apply },
 	{ OCI_STEP_ROOTFS_FINISH, NULL, oci_rootfs_finish },
 	{ OCI_STEP_HOST_MOUNTS, NULL, oci_rootfs_leave },
+	{ OCI_STEP_CGROUP, oci_step_cgroup, NULL },
 	{ OCI_STEP_STDIO, oci_step_stdio, NULL },
 	{ OCI_STEP_SCHED, oci_step_sched, NULL },
 	{ OCI_STEP_LSM, oci_step_lsm, NULL },

@@ -294,9 +294,32 @@ static int find_filter(struct oci_container *c, struct oci_job *j, struct hk_err
 	return 0;
 }
 
+int oci_container_make_cgroup(struct oci_container *c, struct hk_err *err)
+{
+	int r = oci_cgroup_create(c->cgroup, &c->spec->resources, err);
+
+	if (r < 0)
+		return r;
+	r = oci_cgroup_give(c->cgroup, c->spec, c->host_uid, err);
+	if (r < 0)
+		(void)oci_cgroup_remove(c->cgroup, NULL);
+	return r;
+}
+
+/* Beside the init's first steps, unless somebody else looks at it there: hooks, or a process between it and us. */
+static bool may_begin_early(const struct oci_container *c, const struct oci_job *j)
+{
+	for (int i = 0; i < OCI_N_HOOK_KINDS; i++)
+		if (c->spec->hooks[i].n > 0)
+			return false;
+	return !j->needs_middle;
+}
+
 static int create_with_cgroup(
     struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err)
 {
+	struct oci_job *j = *take_job;
+	bool is_begun;
 	int r;
 
 	if (oci_cgroup_is_unit(c->cgroup)) { /* made around its first process (oci/unit.c) */
@@ -305,15 +328,16 @@ static int create_with_cgroup(
 			return hk_wrap(err, "cgroupsPath \"%.300s\"", c->spec->cgroups_path);
 		return oci_launch_begin(c, take_job, fn, arg, err);
 	}
-	r = oci_cgroup_create(c->cgroup, &c->spec->resources, err);
+	r = may_begin_early(c, j) ? oci_cgroup_begin(c->cgroup, err) : 0;
+	j->is_cgroup_begun = is_begun = r > 0;
+	if (r == 0)
+		r = oci_container_make_cgroup(c, err);
 	if (r < 0)
 		return r;
-	r = oci_cgroup_give(c->cgroup, c->spec, c->host_uid, err);
-	oci_timing_mark(&(*take_job)->times, OCI_MARK_CGROUP);
-	if (r == 0)
-		r = oci_launch_begin(c, take_job, fn, arg, err);
+	oci_timing_mark(&j->times, OCI_MARK_CGROUP);
+	r = oci_launch_begin(c, take_job, fn, arg, err);
 	if (r < 0)
-		(void)oci_cgroup_remove(c->cgroup, NULL); /* empty: no child was made */
+		is_begun ? oci_cgroup_undo(c->cgroup) : (void)oci_cgroup_remove(c->cgroup, NULL); /* empty: no child was made */
 	return r;
 }
 

@@ -207,6 +207,14 @@ static void on_want_hooks(struct oci_launch *l, const struct oci_msg *m)
 		oci_launch_fail(l, &err);
 }
 
+/* It has been made before we come to read this. */
+static void on_want_cgroup(struct oci_launch *l, const struct oci_msg *m)
+{
+	(void)m;
+	if (oci_sync_send(l->sock, OCI_MSG_DONE, 0, -1) < 0)
+		oci_launch_fail_step(l, HK_INTERNAL, EPIPE, "the set-up process died");
+}
+
 static void on_want_scope(struct oci_launch *l, const struct oci_msg *m)
 {
 	(void)m;
@@ -271,6 +279,7 @@ static on_msg_fn *const table[LS_N_STATES][OCI_N_MSGS] = { /* message 0 is EOF *
 	[LS_SETTING_UP] = {
 		[0] = on_eof,
 		[OCI_MSG_WANT_SCOPE] = on_want_scope,
+		[OCI_MSG_WANT_CGROUP] = on_want_cgroup,
 		[OCI_MSG_WANT_MAP] = on_want_map,
 		[OCI_MSG_WANT_NET] = on_want_net,
 		[OCI_MSG_WANT_HOOKS] = on_want_hooks,
@@ -369,6 +378,17 @@ static pid_t clone_first(struct oci_launch *l)
 	return oci_clone(&c);
 }
 
+/* What a v1 host's kernel needs the longest for, while the child is at its first steps on another processor. */
+static void make_cgroup(struct oci_launch *l)
+{
+	struct hk_err err;
+
+	if (oci_container_make_cgroup(l->c, &err) < 0)
+		oci_launch_fail(l, &err);
+	else
+		l->is_cgroup_begun = false;
+}
+
 /* The pair of sockets and the clone. The child never comes back from here. */
 static int spawn(struct oci_launch *l, struct hk_err *err)
 {
@@ -411,6 +431,8 @@ static int spawn(struct oci_launch *l, struct hk_err *err)
 
 		(void)hk_fail(&later, HK_INTERNAL, -r, "watch the set-up process");
 		oci_launch_fail(l, &later);
+	} else if (l->is_cgroup_begun) {
+		make_cgroup(l);
 	}
 	return 0;
 }
@@ -450,7 +472,8 @@ int oci_launch_begin(
 		oci_job_free(j);
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "launch");
 	}
-	*l = (struct oci_launch){ .c = c, .job = j, .is_exec = j->is_exec, .fn = fn, .arg = arg, .times = j->times };
+	*l = (struct oci_launch){ .c = c, .job = j, .is_exec = j->is_exec,
+		.is_cgroup_begun = j->is_cgroup_begun, .fn = fn, .arg = arg, .times = j->times };
 	l->sock = l->first_pidfd = l->console_fd = -1;
 	hk_source_init(&l->src, HK_PASS_IO, on_socket, l);
 	hk_timer_init(&l->timer, oci_launch_timer, l);

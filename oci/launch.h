@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oci/launch.h — a container, a launch (the shim's side of a create or an exec), the job of its child. Private to oci/. */
+/* oci/launch.h — a launch (the shim's side of a create or an exec) and the job of its child. Private to oci/. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,6 +9,8 @@
 #include "oci/base/err.h"
 #include "oci/base/list.h"
 #include "oci/base/loop.h"
+#include "oci/cgroup.h"
+#include "oci/container.h"
 #include "oci/helper.h"
 #include "oci/hooks.h"
 #include "oci/oci.h"
@@ -18,35 +20,6 @@
 #include "oci/timing.h"
 
 struct oci_launch;
-
-struct oci_container { /* heap; what an exec and the removal need of the spec, and no more */
-	const struct oci_engine *engine;
-	char *id, *bundle;
-	char traceparent[OCI_TRACEPARENT_SIZE]; /* of the request at work, for hooks; "" = none */
-	struct oci_cgroup *cgroup;
-	struct oci_rdt *rdt;        /* NULL: linux.intelRdt is not set */
-	struct oci_spec *spec;      /* until the start is done; longer only for poststop hooks */
-	struct oci_launch *init;    /* from oci_create to the end of oci_start */
-	struct hk_list launches;    /* every launch under way, the init's included */
-	struct oci_removal *removal; /* while oci_remove runs */
-	struct oci_update *update;   /* while oci_update runs */
-	struct oci_dump *dump;       /* while oci_checkpoint runs */
-	struct oci_restore *restore; /* while oci_create or oci_restore of a checkpoint runs */
-	char *annotations;          /* key \0 value \0 ... \0 */
-	char *apparmor_profile, *selinux_label;
-	char *version, *listener_path, *listener_metadata; /* of linux.seccomp; path NULL = no SCMP_ACT_NOTIFY */
-	struct oci_seccomp_file seccomp; /* the verified, compiled filter; fd -1 = none */
-	uint64_t caps[OCI_N_CAP_SETS];
-	uint64_t ns_mask; /* CLONE_NEW* that differ from the shim's */
-	uid_t host_uid;
-	gid_t host_gid;
-	pid_t init_pid;
-	uint32_t personality;
-	int oom_score_adj;
-	struct oci_memory_policy memory_policy; /* owns its nodes */
-	char *host_rootfs;      /* a restore's, to be unmounted at the end; NULL = not on the host */
-	bool has_personality, has_oom_score_adj, no_new_privs, no_new_keyring, in_userns, has_private_pidns;
-};
 
 /* The child's whole knowledge; built before the clone, borrowed by the child until execve. */
 struct oci_job {
@@ -60,6 +33,9 @@ struct oci_job {
 	bool needs_middle;     /* pid, time or user namespace: M clones I */
 	bool enters_cgroup;    /* not born there: the first process writes itself in */
 	bool is_in_v2;         /* born in the v2 part of a hybrid host's: only v1's are to be entered */
+	bool is_cgroup_begun;  /* made while we work: entered as late as can be, by cgroup_fds once they are held */
+	bool holds_cgroup;
+	int cgroup_fds[OCI_CGROUP_HOLD_MAX];
 	bool late_cgroupns;    /* then its cgroup namespace comes after that */
 	int tree_fd;           /* exec: owned; the cgroup of its own inside the container's, -1 = none */
 	bool is_exec;
@@ -92,6 +68,7 @@ struct oci_launch {
 	struct hk_list node;
 	struct oci_container *c;
 	enum launch_state state;
+	bool is_cgroup_begun; /* and not whole: only what of it is ours may be removed */
 	bool is_exec, is_hooked; /* hooked: create reached its hooks, so a failure runs poststop */
 	bool is_unit_ours; /* systemd was asked for it, and did not say that it is another's */
 	struct oci_job *job;     /* NULL once the child has its copy */
@@ -140,10 +117,7 @@ void oci_launch_timer(void *owner);
 int oci_pidfd_open(pid_t pid);
 void oci_pidfd_kill(int pidfd);
 
-/* container.c. After the start nobody needs the spec, unless poststop hooks wait for the end. */
-void oci_container_drop_spec(struct oci_container *c);
-/* Runs the poststop hooks; -ENOENT when there are none. */
-int oci_container_poststop(struct oci_container *c, oci_hook_fn *fn, void *arg, struct oci_hook_run **ret);
+/* container.c */
 struct oci_job *oci_job_new(struct oci_container *c);
 void oci_job_free(struct oci_job *j);
 /* Where the three come from; opens the host's null device if one is missing. */

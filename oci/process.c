@@ -96,23 +96,35 @@ static int enter_tree(const struct oci_job *j, struct hk_err *err)
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "enter the exec's own cgroup") : 0;
 }
 
+static int want_cgroup(const struct oci_job *j, enum oci_msg_type what, struct hk_err *err)
+{
+	int r = oci_sync_send(j->s.sync_fd, what, 0, -1);
+
+	if (r == 0)
+		r = oci_sync_expect(j->s.sync_fd, OCI_MSG_DONE);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "wait for %s", what == OCI_MSG_WANT_SCOPE ? "systemd" : "the cgroup") : 0;
+}
+
 int oci_step_cgroup(struct oci_job *j, struct hk_err *err)
 {
-	int r;
+	int r = 0;
 
 	if (!j->enters_cgroup)
 		return 0;
-	if (!j->is_exec && oci_cgroup_is_unit(j->c->cgroup)) {
-		r = oci_sync_send(j->s.sync_fd, OCI_MSG_WANT_SCOPE, 0, -1);
-		if (r == 0)
-			r = oci_sync_expect(j->s.sync_fd, OCI_MSG_DONE);
-		if (r < 0)
-			return hk_fail(err, HK_INTERNAL, -r, "wait for systemd");
-	}
-	/* A scope of systemd's has us in it by now; a slice of its has not. */
-	r = oci_cgroup_enter(j->c->cgroup, j->init_pid, j->is_in_v2, err);
+	if (!j->is_exec && oci_cgroup_is_unit(j->c->cgroup))
+		r = want_cgroup(j, OCI_MSG_WANT_SCOPE, err);
+	else if (j->is_cgroup_begun)
+		r = want_cgroup(j, OCI_MSG_WANT_CGROUP, err);
 	if (r < 0)
 		return r;
+	/* A scope of systemd's has us in it by now; a slice of its has not. */
+	if (j->holds_cgroup)
+		r = oci_cgroup_enter_held(j->c->cgroup, j->cgroup_fds, j->is_in_v2, err);
+	else
+		r = oci_cgroup_enter(j->c->cgroup, j->init_pid, j->is_in_v2, err);
+	if (r < 0)
+		return r;
+	j->enters_cgroup = false;
 	/* The root of a cgroup namespace is where its maker is at that moment: so only now. */
 	if (j->late_cgroupns && unshare(CLONE_NEWCGROUP) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "unshare cgroup namespace");

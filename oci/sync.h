@@ -8,6 +8,7 @@
  *
  *   message     step          from  waits         what travels
  *   WANT_SCOPE  CGROUP        M, I  M, I for DONE -                  only with the systemd driver: S has the unit made around the sender
+ *   WANT_CGROUP CGROUP        I     I for DONE    -                  only where it is made meanwhile (oci_cgroup_begin)
  *   WANT_MAP    USERNS        M     M for DONE    -                  S writes or compares uid_map, gid_map, timens_offsets of M
  *   FDS         STDIO         I     nobody        one fd; value: enum oci_fds_what
  *   WANT_NET    NETWORK       I     I for DONE    -                  only when linux.netDevices has any
@@ -74,6 +75,7 @@ enum oci_step { OCI_STEPS(OCI_STEP_ENUM) OCI_N_STEPS };
 
 enum oci_msg_type {
 	OCI_MSG_WANT_SCOPE = 1,
+	OCI_MSG_WANT_CGROUP,
 	OCI_MSG_WANT_MAP,
 	OCI_MSG_FDS,
 	OCI_MSG_WANT_NET,

@@ -136,8 +136,10 @@ static void remove_cgroup(struct oci_launch *l)
 {
 	/* Of a unit that was not made, or is another's, nothing may be removed. */
 	bool is_ours = !l->is_exec && l->c->cgroup && (l->is_unit_ours || !oci_cgroup_is_unit(l->c->cgroup));
-	int r = is_ours ? oci_cgroup_remove(l->c->cgroup, NULL) : 0;
+	int r = is_ours && !l->is_cgroup_begun ? oci_cgroup_remove(l->c->cgroup, NULL) : 0;
 
+	if (l->is_cgroup_begun)
+		oci_cgroup_undo(l->c->cgroup);
 	if (r != -EBUSY || hk_now_ns() >= l->fail_by_ns) {
 		if (!l->is_exec)
 			oci_rdt_remove(l->c->rdt);

@@ -5,6 +5,7 @@ container's own view of its cgroup. Without containerd."""
 import glob
 import json
 import os
+import subprocess
 import sys
 import time
 import unittest
@@ -87,6 +88,37 @@ class ResourcesTest(unittest.TestCase):
             self.pod.call("Update", id="c", resources={"type_url": shim.RESOURCES_TYPE, "value": json.dumps({"memory": {"limit": limit}}).encode()})
             self.assertEqual(set(self.files("c", "memory.max" if UNIFIED else "memory.limit_in_bytes").values()) - {str(limit)}, set())
         self.pod.finish("c")
+
+    def test_a_refused_limit_leaves_nothing(self):
+        """On v1 the init works on its first steps by then."""
+        with self.assertRaises(ttrpc.Error) as e:
+            self.pod.create("refusedlimit", ["true"], change=resources(cpu={"quota": 7}))
+        self.assertIn("cpu.", e.exception.message)
+        self.assertEqual([p for p in self.pod.cgroups() if "refusedlimit" in p], [])
+        self.pod.run("refusedlimit", ["true"])  # the name is free
+        self.pod.finish("refusedlimit")
+
+    def test_a_cgroup_of_somebody_else_is_let_alone(self):
+        path = f"{self.pod.cgroup}/othersgroup"
+        root = "/sys/fs/cgroup" if UNIFIED else "/sys/fs/cgroup/devices"
+        if shim.DRIVER == "systemd" or not os.path.isdir(root):
+            self.skipTest("cgroups by name, and v2 alone or v1's devices")
+        self.pod.run("neighbour", ["sleep", "1000"])  # the directory above is there
+        os.mkdir(root + path)
+        with subprocess.Popen(["sleep", "1000"]) as other:
+            try:
+                with open(f"{root}{path}/cgroup.procs", "w", encoding="ascii") as f:
+                    f.write(str(other.pid))
+                with self.assertRaises(ttrpc.Error) as e:
+                    self.pod.create("othersgroup", ["true"])
+                self.assertIn("exists and has processes", e.exception.message)
+                self.assertIsNone(other.poll())
+                self.assertEqual([p for p in self.pod.cgroups() if "othersgroup" in p], [root + path])
+            finally:
+                other.kill()
+                other.wait()
+                os.rmdir(root + path)
+        self.pod.finish("neighbour")
 
     def test_oom_of_the_init(self):
         self.pod.create("c", ["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"], change=resources(memory={"limit": 16 * MIB, "swap": 16 * MIB}))
