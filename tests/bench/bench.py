@@ -232,8 +232,7 @@ def main():
                   "aims": report.Aims(b.samples, b.figures).judge()}
         report.write(result, args.out)
         if args.readme:
-            shutil.copy(f"{args.out}/bench.svg", f"{REPO}/contrib/bench.svg")
-            report.update_readme(f"{REPO}/README.md", report.markdown(result))
+            report.update_repository(REPO, result)
         print(report.markdown(result))
         say(f"{result['seconds']} s; {args.out}/bench.md, bench.json, bench.svg")
         return 0

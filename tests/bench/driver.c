@@ -11,7 +11,8 @@
  *   stats POD ID N
  *   stream POD ID BUNDLE OUT FIFO TERMINAL   a container with stdout OUT: from Start to the end of what is read from FIFO, or to
  *                                      the answer of its Delete where that is "-"; then the bytes read. TERMINAL: 0 or 1
- *   plain PROGRAM BYTES FIFO           the same without a shim: from the fork
+ *   plain PROGRAM BYTES FIFO CGROUP    the same without a shim: from the fork; CGROUP: "-" or the name of one that the writer is in
+ *   pipe PROGRAM BYTES CGROUP          into a pipe that PROGRAM's sink reads, as a binary:// logger does
  *   kill POD ID, delete POD ID, end POD
  *   process JSON
  */
@@ -26,6 +27,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/bench/hierarchies.h"
 #include "tests/bench/pod.h"
 
 enum { PEERS_MAX = 8, PODS_MAX = 2048, WORDS_MAX = 8, PARALLEL_MAX = 128, PIPE_BYTES = 1 << 20 };
@@ -252,30 +254,74 @@ static void do_stream(char **w)
 	say(r.n_bytes);
 }
 
+/* `out` becomes stdout, or (sink) what it reads from; -1 = left as it is. */
+static pid_t spawn_payload(char *const argv[], const char *cgroup, int out, int as)
+{
+	struct hierarchies h = { .n = 0 };
+	pid_t pid;
+
+	if (cgroup && hierarchies_find(&h, cgroup) < 0)
+		bench_fail("cgroup %s", cgroup);
+	pid = fork();
+	if (pid == 0) {
+		hierarchies_enter(&h, true);
+		if (out >= 0 && (out == as ? fcntl(out, F_SETFD, 0) : dup2(out, as)) < 0)
+			_exit(126);
+		(void)execv(argv[0], argv);
+		_exit(127);
+	}
+	if (pid < 0)
+		bench_fail("fork: %s", strerror(errno));
+	return pid;
+}
+
+static void wait_payload(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) < 0 || status != 0)
+		bench_fail("payload: status %d", status);
+}
+
 static void do_plain(char **w)
 {
 	struct reader r = { .fd = -1 };
 	char what[] = "write", *argv[] = { w[1], what, w[2], w[3], NULL };
-	int status, hold;
 	uint64_t t0;
 	pid_t pid;
+	int hold;
 
 	reader_open(&r, w[3]);
 	hold = open(w[3], O_WRONLY | O_CLOEXEC);
 	t0 = bench_now_ns();
-	pid = fork();
-	if (pid == 0) {
-		(void)execv(w[1], argv);
-		_exit(127);
-	}
-	if (pid < 0 || hold < 0 || pthread_create(&r.thread, NULL, drain, &r) != 0)
+	pid = spawn_payload(argv, word_or_null(w[4]), -1, -1);
+	if (hold < 0 || pthread_create(&r.thread, NULL, drain, &r) != 0)
 		bench_fail("plain writer: %s", strerror(errno));
-	if (waitpid(pid, &status, 0) < 0 || status != 0)
-		bench_fail("plain writer: status %d", status);
+	wait_payload(pid);
 	(void)close(hold);
 	reader_end(&r);
 	say(r.at_ns - t0);
 	say(r.n_bytes);
+}
+
+static void do_pipe(char **w)
+{
+	enum { SINK_FD = 3 };
+	char what[] = "write", *writer[] = { w[1], what, w[2], NULL };
+	char sink[] = "sink", *reader[] = { w[1], sink, NULL };
+	uint64_t t0 = bench_now_ns();
+	pid_t pids[2];
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		bench_fail("pipe: %s", strerror(errno));
+	pids[0] = spawn_payload(reader, NULL, fds[0], SINK_FD);
+	pids[1] = spawn_payload(writer, word_or_null(w[3]), fds[1], STDOUT_FILENO);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	wait_payload(pids[1]);
+	wait_payload(pids[0]);
+	say(bench_now_ns() - t0);
 }
 
 static void do_kill(char **w)
@@ -309,7 +355,8 @@ static const struct {
 	{ "exec", 5, do_exec },
 	{ "stats", 4, do_stats },
 	{ "stream", 7, do_stream },
-	{ "plain", 4, do_plain },
+	{ "plain", 5, do_plain },
+	{ "pipe", 4, do_pipe },
 	{ "kill", 3, do_kill },
 	{ "delete", 3, do_delete },
 	{ "end", 2, do_end },

@@ -496,14 +496,36 @@ def to_file(b, peer, size):
     os.unlink(log)
 
 
-def stdout(b, rounds, size):
-    """One writer's bytes to where its client wants them: a FIFO, a terminal, a logger, a file; and to a FIFO without any shim."""
+@contextlib.contextmanager
+def floor_cgroup(b):
+    """The name of a cgroup like a container's, in all hierarchies: what a byte costs depends on it, since its kernel memory is counted."""
+    name = b.bundles.cgroup.lstrip("/") + "-floor"
+    paths = [f"{root}/{name}" for root in cgroup_roots()]
+    for path in paths:
+        os.mkdir(path)
+    try:
+        yield name
+    finally:
+        for path in paths:
+            os.rmdir(path)
+
+
+def without_shim(b, size, cgroup):
     fifo = f"{b.top}/stdout.fifo"
+    os.mkfifo(fifo, 0o600)
+    ns, _ = b.drive("plain", f"{b.programs}/bench-payload", size, fifo, cgroup)
+    os.unlink(fifo)
+    return ns
+
+
+def stdout(b, rounds, size):
+    """One writer's bytes to where its client wants them: a FIFO, a terminal, a logger, a file; and to a FIFO and a logger without any shim."""
     for _ in range(rounds):
-        os.mkfifo(fifo, 0o600)
-        ns, _ = b.drive("plain", f"{b.programs}/bench-payload", size, fifo)
-        os.unlink(fifo)
-        b.add("stdout to a FIFO, MiB/s", "floor", [size / (1 << 20) / (ns / 1e9)])
+        with floor_cgroup(b) as cgroup:
+            for row, where in (("stdout to a FIFO, MiB/s", cgroup), ("stdout to a FIFO by nobody's container, MiB/s", "-")):
+                b.add(row, "floor", [size / (1 << 20) / (without_shim(b, size, where) / 1e9)])
+            (ns,) = b.drive("pipe", f"{b.programs}/bench-payload", size, cgroup)
+            b.add("stdout to binary://, MiB/s", "floor", [size / (1 << 20) / (ns / 1e9)])
         for peer in list(b.peers):
             for feature, fn in (("fifos", to_fifo), ("terminal", to_terminal), ("binary", to_logger), ("file", to_file)):
                 if feature not in peer.cannot and peer in b.peers:
