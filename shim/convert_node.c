@@ -58,7 +58,7 @@ static void add_event(void *arg, const struct history_event *ev, const struct hi
 	wire_str(l->w, EVENT_ID, head->id);
 	wire_str(l->w, EVENT_EXEC_ID, head->exec_id);
 	wire_u64(l->w, EVENT_PID, ev ? ev->pid : 0);
-	wire_u64(l->w, EVENT_STATUS, ev && head->type == SBX_EV_EXIT ? head->status : 0);
+	wire_u64(l->w, EVENT_STATUS, ev && head->type != SBX_EV_OOM ? head->status : 0);
 	wire_str(l->w, EVENT_TEXT, ev ? "" : e->text);
 	wire_str(l->w, EVENT_DETAIL, ev && head->type == SBX_EV_OOM ? sbx_limit_name(head->status) : "");
 	wire_end(l->w, at);

@@ -53,9 +53,13 @@ int tool_shims_get(const struct tool_options *o, struct tool_shims *ret, struct 
 void tool_shims_done(struct tool_shims *s);
 /* "k8s namespace/pod", or the group. */
 const char *tool_shim_name(const struct tool_shim *s, char *buf, size_t size);
-/* The text names this pod or one of its containers, by name or the first bytes of its id. */
+/* The text names this pod or one of its containers, by name or the first bytes of its id; of a deleted one by what its shim's history has. */
 bool tool_shim_matches(const struct tool_shim *s, const char *text);
 bool tool_container_matches(const Husk__Node__Container *c, const char *text);
+/* Tells that nothing matches; what a shim that does not answer may have is unknown. Returns 1. */
+int tool_nobody(const char *command, const char *what, const struct tool_shims *l);
+/* Tells that there is none; no failure. */
+void tool_no_pod(void);
 
 /* ---- tool_call.c: one call to a shim ---- */
 /* 0 and the unpacked answer; -errno, -ENOSYS for a shim that is too old for the method. timeout_ms < 0: none. */

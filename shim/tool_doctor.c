@@ -199,6 +199,10 @@ static void check_program(struct doctor *d, char *found, size_t size)
 	for (const char *at = environment; n > 0 && at < environment + n; at += strlen(at) + 1)
 		if (hk_has_prefix(at, "PATH="))
 			search = at + strlen("PATH=");
+	if (daemon && n < 0) {
+		tell(d, &(struct finding){ "shim", "the PATH of the running containerd cannot be read", "run this as root", WARN });
+		return;
+	}
 	if (is_on_path(search, found, size)) {
 		tell(d, &(struct finding){ "shim", found, "", OK });
 		return;

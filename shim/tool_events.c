@@ -23,7 +23,7 @@
 #include "proto/names.h"
 #include "shim/tool.h"
 
-enum { LOOK_S = 1, FOLLOW_MAX = 2048 };
+enum { LOOK_S = 1, FOLLOW_MAX = 2048, POD_WIDTH = 30 };
 
 static void time_text(int64_t at_ns, char buf[40])
 {
@@ -41,7 +41,10 @@ void tool_print_event(const Husk__Node__Event *e, const char *pod)
 	char at[40];
 
 	time_text(e->at_ns, at);
-	(void)printf("%s  %s%s%-12s %s%s%s", at, pod ? pod : "", pod ? "  " : "", e->what, e->id, e->exec_id[0] ? " exec " : "", e->exec_id);
+	(void)printf("%s  ", at);
+	if (pod)
+		(void)printf("%-*s  ", POD_WIDTH, pod);
+	(void)printf("%-12s %s%s%s", e->what, e->id, e->exec_id[0] ? " exec " : "", e->exec_id);
 	if (e->pid)
 		(void)printf(" pid %u", e->pid);
 	if (hk_streq(e->what, "exit"))
@@ -103,6 +106,19 @@ static int by_time(const void *a, const void *b)
 static bool is_wanted(const struct tool_options *o, const struct tool_shim *s)
 {
 	return s->state && (!o->what[0] || tool_shim_matches(s, o->what));
+}
+
+/* What is to come may be of a pod that is not there yet; what was is not. */
+static int refuse_nobody(const struct tool_options *o, const struct tool_shims *l)
+{
+	if (l->n == 0 && !o->what[0]) {
+		tool_no_pod();
+		return 0;
+	}
+	for (size_t i = 0; i < l->n; i++)
+		if (is_wanted(o, &l->v[i]))
+			return 0;
+	return o->what[0] ? tool_nobody("events", o->what, l) : 0;
 }
 
 static int print_past(const struct tool_options *o, const struct tool_shims *l)
@@ -230,7 +246,7 @@ int tool_events(const struct tool_options *o)
 		if (is_first)
 			(void)print_past(o, &l);
 		if (!o->follow)
-			return 0;
+			return refuse_nobody(o, &l);
 		forget_gone(&l, f);
 		follow_new(o, &l, f, is_first);
 		if (is_reader_gone())

@@ -22,17 +22,22 @@ static const char usage[] = "usage: husk COMMAND [OPTION...]\n"
 			    "  version\n"
 			    "options: --json (ps, top, why, events, doctor)  --run-dir DIR (of the state files, " SHIM_RUN_DIR ")\n";
 
+enum option_bit { JSON, FOLLOW, ONCE, ALL, DRY_RUN, UNINSTALL, RESTART, ROOT, PREFIX, RUN_DIR };
+#define BIT(o) (1U << (o))
+
 struct command {
 	const char *name;
 	int (*fn)(const struct tool_options *o);
+	unsigned int options; /* that it takes, besides --run-dir; another is refused: who types it expects something of it */
+	int n_words;          /* at most, after its name */
 };
 static const struct command commands[] = {
-	{ "ps", tool_ps },
-	{ "top", tool_top },
-	{ "why", tool_why },
-	{ "events", tool_events },
-	{ "doctor", tool_doctor },
-	{ "install", tool_install },
+	{ "ps", tool_ps, BIT(JSON), 0 },
+	{ "top", tool_top, BIT(JSON) | BIT(ONCE), 0 },
+	{ "why", tool_why, BIT(JSON), 1 },
+	{ "events", tool_events, BIT(JSON) | BIT(FOLLOW), 1 },
+	{ "doctor", tool_doctor, BIT(JSON), 0 },
+	{ "install", tool_install, BIT(DRY_RUN) | BIT(UNINSTALL) | BIT(RESTART) | BIT(ROOT) | BIT(PREFIX), 0 },
 };
 
 int tool_fail(const struct hk_err *err)
@@ -42,59 +47,95 @@ int tool_fail(const struct hk_err *err)
 	return 1;
 }
 
-enum { OPT_JSON = 256, OPT_ONCE, OPT_ALL, OPT_DRY_RUN, OPT_UNINSTALL, OPT_RESTART, OPT_ROOT, OPT_PREFIX, OPT_RUN_DIR };
+static const struct option options[] = { { "json", no_argument, NULL, JSON }, { "follow", no_argument, NULL, 'f' },
+	{ "once", no_argument, NULL, ONCE }, { "all", no_argument, NULL, ALL }, { "dry-run", no_argument, NULL, DRY_RUN },
+	{ "uninstall", no_argument, NULL, UNINSTALL }, { "restart", no_argument, NULL, RESTART }, { "root", required_argument, NULL, ROOT },
+	{ "prefix", required_argument, NULL, PREFIX }, { "run-dir", required_argument, NULL, RUN_DIR }, { "help", no_argument, NULL, 'h' },
+	{ 0 } };
 
-static int parse(int argc, char **argv, struct tool_options *o)
+static const char *option_name(enum option_bit o)
 {
-	static const struct option options[] = { { "json", no_argument, NULL, OPT_JSON }, { "follow", no_argument, NULL, 'f' },
-		{ "once", no_argument, NULL, OPT_ONCE }, { "all", no_argument, NULL, OPT_ALL }, { "dry-run", no_argument, NULL, OPT_DRY_RUN },
-		{ "uninstall", no_argument, NULL, OPT_UNINSTALL }, { "restart", no_argument, NULL, OPT_RESTART },
-		{ "root", required_argument, NULL, OPT_ROOT }, { "prefix", required_argument, NULL, OPT_PREFIX },
-		{ "run-dir", required_argument, NULL, OPT_RUN_DIR }, { "help", no_argument, NULL, 'h' }, { 0 } };
+	for (const struct option *p = options; p->name; p++)
+		if (p->val == (int)o || (p->val == 'f' && o == FOLLOW))
+			return p->name;
+	return "";
+}
 
+/* Which options there were, as bits, and their values; 1 for a call for help, -1 for nonsense, told. */
+static int parse(int argc, char **argv, struct tool_options *o, unsigned int *seen)
+{
+	*seen = 0;
 	for (int c; (c = getopt_long(argc, argv, "fh", options, NULL)) != -1;) {
 		switch (c) {
-		case OPT_JSON: o->json = true; break;
-		case 'f': o->follow = true; break;
-		case OPT_ONCE: o->once = true; break;
-		case OPT_ALL: o->all = true; break;
-		case OPT_DRY_RUN: o->dry_run = true; break;
-		case OPT_UNINSTALL: o->uninstall = true; break;
-		case OPT_RESTART: o->restart = true; break;
-		case OPT_ROOT: o->root = optarg; break;
-		case OPT_PREFIX: o->prefix = optarg; break;
-		case OPT_RUN_DIR: o->run_dir = optarg; break;
+		case JSON: o->json = true; break;
+		case 'f': o->follow = true, c = FOLLOW; break;
+		case ONCE: o->once = true; break;
+		case ALL: o->all = true; break;
+		case DRY_RUN: o->dry_run = true; break;
+		case UNINSTALL: o->uninstall = true; break;
+		case RESTART: o->restart = true; break;
+		case ROOT: o->root = optarg; break;
+		case PREFIX: o->prefix = optarg; break;
+		case RUN_DIR: o->run_dir = optarg; break;
 		case 'h': return 1;
 		default: return -1;
 		}
+		if (c != RUN_DIR)
+			*seen |= BIT(c);
 	}
 	return 0;
 }
 
+static int wrong(void)
+{
+	(void)fputs(usage, stderr);
+	return 2;
+}
+
+static int run(const struct command *c, const struct tool_options *o, unsigned int seen, int n_words)
+{
+	int status;
+
+	for (enum option_bit b = JSON; b < RUN_DIR; b++)
+		if (seen & ~c->options & BIT(b)) {
+			(void)fprintf(stderr, "husk: %s takes no --%s\n", c->name, option_name(b));
+			return wrong();
+		}
+	if (n_words > c->n_words) {
+		(void)fprintf(stderr, "husk: %s takes no more than %d word%s\n", c->name, c->n_words, c->n_words == 1 ? "" : "s");
+		return wrong();
+	}
+	status = c->fn(o);
+	return fflush(stdout) == 0 || status != 0 ? status : 1;
+}
+
 int main(int argc, char **argv)
 {
+	static char program[] = "husk"; /* as getopt names us */
 	struct tool_options o = { .run_dir = SHIM_RUN_DIR, .root = "", .prefix = "/usr/local", .what = "", .self = argv[0] };
-	const int r = parse(argc, argv, &o);
-	const char *name = optind < argc ? argv[optind] : "";
+	unsigned int seen;
+	const char *name;
+	int r;
 
+	if (argc > 0)
+		argv[0] = program;
+	r = parse(argc, argv, &o, &seen);
+	name = optind < argc ? argv[optind] : "";
 	if (r == 1 || hk_streq(name, "help")) {
 		(void)fputs(usage, stdout);
 		return 0;
 	}
-	if (r == 0 && hk_streq(name, "version")) {
+	if (r < 0)
+		return wrong();
+	if (hk_streq(name, "version") && !seen && optind + 1 == argc) {
 		(void)printf("husk %s (%s)\n", HUSK_VERSION, HUSK_REVISION);
 		return 0;
 	}
 	if (optind + 1 < argc)
 		o.what = argv[optind + 1];
-	for (size_t i = 0; r == 0 && optind + 2 >= argc && i < HK_ARRAY_SIZE(commands); i++)
-		if (hk_streq(commands[i].name, name)) {
-			const int status = commands[i].fn(&o);
-
-			return fflush(stdout) == 0 || status != 0 ? status : 1;
-		}
-	if (r == 0)
-		(void)fprintf(stderr, name[0] ? "husk: no command \"%s\"\n" : "husk: no command given\n", name);
-	(void)fputs(usage, stderr);
-	return 2;
+	for (size_t i = 0; i < HK_ARRAY_SIZE(commands); i++)
+		if (hk_streq(commands[i].name, name))
+			return run(&commands[i], &o, seen, argc - optind - 1);
+	(void)fprintf(stderr, name[0] ? "husk: no command \"%s\"\n" : "husk: no command given\n", name);
+	return wrong();
 }

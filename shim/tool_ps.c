@@ -179,7 +179,7 @@ int tool_ps(const struct tool_options *o)
 		return 0;
 	}
 	if (l.n == 0)
-		(void)fprintf(stderr, "husk: no pod of husk's runs on this node\n");
+		tool_no_pod();
 	else
 		print_table(&l);
 	return 0;

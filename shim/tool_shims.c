@@ -12,7 +12,7 @@
 #include "sandbox/view.h"
 #include "shim/tool.h"
 
-enum { ANSWER_MS = 3000 };
+enum { ANSWER_MS = 3000, ID_MIN = 4 };
 
 static void ask(struct tool_shim *s)
 {
@@ -104,6 +104,18 @@ bool tool_container_matches(const Husk__Node__Container *c, const char *text)
 	return hk_has_prefix(c->id, text) || hk_streq(c->name, text);
 }
 
+/* Kubernetes has a container deleted as soon as it ended: what happened to it is what the history has (of ids, the first bytes). */
+static bool history_matches(const struct tool_shim *s, const char *text)
+{
+	for (size_t i = 0; s->state && strlen(text) >= ID_MIN && i < s->state->n_events; i++) {
+		const char *id = s->state->events[i]->id;
+
+		if (id[0] && (hk_has_prefix(id, text) || hk_has_prefix(text, id)))
+			return true;
+	}
+	return false;
+}
+
 bool tool_shim_matches(const struct tool_shim *s, const char *text)
 {
 	char name[300];
@@ -118,5 +130,25 @@ bool tool_shim_matches(const struct tool_shim *s, const char *text)
 	for (size_t i = 0; i < s->n_orphans; i++)
 		if (hk_has_prefix(s->orphans[i].id, text))
 			return true;
-	return false;
+	return history_matches(s, text);
+}
+
+int tool_nobody(const char *command, const char *what, const struct tool_shims *l)
+{
+	struct hk_err err;
+	size_t n_mute = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		n_mute += !l->v[i].state;
+	if (n_mute == 0)
+		(void)hk_fail_text(&err, HK_NOT_FOUND, ENOENT, "%s: no pod or container \"%.100s\" of husk's on this node (`husk ps` lists them)", command, what);
+	else
+		(void)hk_fail_text(&err, HK_NOT_FOUND, ENOENT, "%s: nobody says \"%.100s\" is theirs, but %zu shim%s no answer (`husk ps` has their ids)", command,
+		    what, n_mute, n_mute == 1 ? " gives" : "s give");
+	return tool_fail(&err);
+}
+
+void tool_no_pod(void)
+{
+	(void)fprintf(stderr, "husk: no pod of husk's runs on this node\n");
 }

@@ -42,7 +42,7 @@ static uint64_t load_of(struct top *t, const Husk__Node__Container *c, uint64_t 
 }
 
 struct top_row {
-	char pod[120], name[80], state[16];
+	char pod[120], name[80], id[80], state[16];
 	uint64_t load, memory, limit, pids;
 };
 
@@ -71,6 +71,7 @@ static size_t fill_top(struct top *t, const struct tool_shims *l, struct top_row
 			char name[300];
 
 			(void)hk_fmt(r->pod, sizeof(r->pod), "%.119s", tool_shim_name(s, name, sizeof(name)));
+			(void)hk_fmt(r->id, sizeof(r->id), "%.79s", c->id);
 			(void)hk_fmt(r->name, sizeof(r->name), "%.13s", c->name[0] ? c->name : c->id);
 			(void)hk_fmt(r->state, sizeof(r->state), "%.15s", c->state);
 			r->load = load_of(t, c, ns);
@@ -103,8 +104,11 @@ static void print_top(const struct top_row *rows, size_t n, bool json)
 			json_begin(&j, NULL, '{');
 			json_str(&j, "pod", r->pod);
 			json_str(&j, "container", r->name);
+			json_str(&j, "id", r->id);
+			json_str(&j, "state", r->state);
 			json_u64(&j, "cpuPermille", r->load);
 			json_u64(&j, "memoryBytes", r->memory);
+			json_u64(&j, "memoryLimitBytes", r->limit);
 			json_u64(&j, "processes", r->pids);
 			json_end(&j, '}');
 			continue;
@@ -141,6 +145,10 @@ int tool_top(const struct tool_options *o)
 
 		if (tool_shims_get(o, &l, &err) < 0)
 			return tool_fail(&err);
+		if (l.n == 0 && !o->json && (!is_screen || o->once)) {
+			tool_no_pod();
+			return 0;
+		}
 		n = fill_top(t, &l, rows);
 		if (is_screen && !o->once)
 			(void)fputs("\033[H\033[J", stdout);

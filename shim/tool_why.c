@@ -276,8 +276,5 @@ int tool_why(const struct tool_options *o)
 		json_end(&w.j, ']');
 		(void)fputc('\n', stdout);
 	}
-	if (n > 0)
-		return 0;
-	(void)hk_fail_text(&err, HK_NOT_FOUND, ENOENT, "why: no pod or container \"%.100s\" of husk's on this node (`husk ps` lists them)", o->what);
-	return tool_fail(&err);
+	return n > 0 ? 0 : tool_nobody("why", o->what, &l);
 }

@@ -173,6 +173,19 @@ class Tool(unittest.TestCase):
         self.addCleanup(os.kill, self.pod.shim_pid, signal.SIGCONT)
         found = pods("tool-pod")["tool-pod"]
         self.assertEqual((found["shim"]["state"], found["shim"]["reason"]), ("mute", "no answer"))
+        for command in ("why", "events"):
+            done = subprocess.run([HUSK, command, "somebody"], capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, rf"husk: {command}: nobody says \"somebody\" is theirs, but \d+ shims? gives? no answer")
+
+    def test_deleted_container(self):
+        """As Kubernetes does with one that ended: what happened to it is still told, by its id."""
+        self.pod.run("crashed", ["sh", "-c", "exit 3"])
+        self.pod.call("Wait", id="crashed")
+        self.pod.call("Delete", id="crashed")
+        said = husk("why", "crashed")
+        self.assertRegex(said, r"exit +crashed pid \d+ status 3")
+        self.assertRegex(husk("events", "cras"), r"tool-pod +delete +crashed")
 
 
 class Alone(unittest.TestCase):
@@ -183,6 +196,9 @@ class Alone(unittest.TestCase):
         done = subprocess.run([HUSK, "why", "x", "--run-dir", "/nonexistent"], capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, done.stderr),
                          (1, 'husk: why: no pod or container "x" of husk\'s on this node (`husk ps` lists them)\n'))
+        for command in (["top", "--once"], ["events"]):
+            done = subprocess.run([HUSK, *command, "--run-dir", "/nonexistent"], capture_output=True, text=True, check=True)
+            self.assertEqual((done.stdout, done.stderr), ("", "husk: no pod of husk's runs on this node\n"))
 
     def test_without_root(self):
         os.makedirs("/run/husk", 0o700, exist_ok=True)
@@ -195,10 +211,13 @@ class Alone(unittest.TestCase):
             self.assertEqual((done.returncode, done.stderr), (1, "husk: /run/husk is readable by root only: run this as root\n"), command)
 
     def test_wrong_command_line(self):
-        for args in ([], ["nonsense"], ["ps", "a", "b"], ["--nonsense", "ps"], ["why", "a", "b"]):
+        for args in ([], ["nonsense"], ["ps", "a", "b"], ["--nonsense", "ps"], ["why", "a", "b"], ["ps", "a"], ["install", "--json"],
+                     ["install", "--dry-run", "--once"], ["ps", "--dry-run"], ["doctor", "x"], ["top", "-f"], ["version", "x"]):
             done = subprocess.run([HUSK, *args], capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, 2, args)
             self.assertIn("usage: husk COMMAND", done.stderr)
+            self.assertEqual(done.stdout, "", args)
+            self.assertTrue(done.stderr.startswith(("husk: ", "usage: ")), done.stderr)
         self.assertIn("usage: husk COMMAND", husk("--help"))
         self.assertRegex(husk("version"), r"^husk \d+\.\d+\.\d+")
 
