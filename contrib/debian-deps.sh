@@ -4,7 +4,7 @@
 set -euo pipefail
 build=(gcc cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libseccomp-dev libcap-dev libyajl-dev libmd-dev libsystemd-dev)
 demo=(containerd busybox-static python3-minimal python3 iproute2)
-test=(clang clang-tidy clang-format libcmocka-dev runc python3-grpcio python3-grpc-tools containernetworking-plugins iptables jq strace procps)
+test=(clang clang-tidy clang-format libcmocka-dev runc python3-grpcio python3-grpc-tools containernetworking-plugins iptables jq strace procps apparmor)
 arm64=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user file)
 vm=(qemu-system-x86 mmdebstrap e2fsprogs)
 want=()

@@ -16,7 +16,7 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "One small process per pod speaks ttrpc to containerd and makes namespaces, cgroups and mounts itself.
  After the installation, as root: husk install, then restart containerd.")
 install(FILES contrib/containerd/husk-v2.toml contrib/containerd/husk-v3.toml contrib/kubernetes/runtimeclass.yaml contrib/kubernetes/pod.yaml
-	contrib/apparmor/containerd-shim-husk-v2 DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+	contrib/apparmor/husk-pod DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(FILES README.md CHANGELOG.md SECURITY.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY contrib/docs DESTINATION ${CMAKE_INSTALL_DOCDIR}/contrib)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)

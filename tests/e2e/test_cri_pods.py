@@ -176,12 +176,36 @@ class Identity(CriTest):
         self.assertIn("not permitted", self.sh(c["localhost"], "mkdir /tmp/d")[2])
         self.assertIn("not permitted", self.sh(c["default"], "unshare -U true")[2])
 
-    def test_apparmor_profile(self):
+    def require_apparmor(self):
         if not os.path.exists("/sys/module/apparmor/parameters/enabled") or read("/sys/module/apparmor/parameters/enabled") != "Y\n":
             self.skipTest("AppArmor is not enabled here")
+        if not os.path.exists("/sbin/apparmor_parser"):  # containerd asks for the same file
+            self.skipTest("apparmor_parser is not installed")
+
+    def test_apparmor_profile(self):
+        self.require_apparmor()
         pod = self.pod("apparmor", network="NODE")
         c = self.container(pod, "c", ["sleep", "1000"])
         self.assertEqual(self.sh(c, "cat /proc/self/attr/current")[1], "cri-containerd.apparmor.d (enforce)\n")
+
+    def test_apparmor_profile_of_contrib(self):
+        self.require_apparmor()
+        profile = os.path.join(daemon.REPO, "contrib/apparmor/husk-pod")
+        subprocess.run(["apparmor_parser", "--replace", "--skip-cache", profile], check=True)
+        self.addCleanup(subprocess.run, ["apparmor_parser", "--remove", profile], check=True)
+        pod = self.pod("apparmor", network="NODE")
+        security = {"apparmor": {"profile_type": "Localhost", "localhost_ref": "husk-pod"}, "no_new_privs": True}
+        c = self.container(pod, "c", ["sleep", "1000"], security={**security, "privileged": False, "capabilities": {"add_capabilities": ["ALL"]}})
+        self.assertEqual(self.sh(c, "cat /proc/self/attr/current")[1], "husk-pod (enforce)\n")
+        with open(f"/proc/{self.pid(c)}/attr/current", encoding="utf-8") as f:
+            self.assertEqual(f.read(), "husk-pod (enforce)\n")
+        self.assertEqual(self.sh(c, "echo works >/tmp/f && cat /tmp/f && kill -0 1"), (0, "works\n", ""))
+        for command in ("mount -t tmpfs tmpfs /tmp", "echo h >/proc/sysrq-trigger", "head -c 1 /proc/kcore"):
+            status, _, err = self.sh(c, command)
+            self.assertNotEqual(status, 0, command)
+            self.assertRegex(err, "(?i)denied", command)
+        self.cri.StopContainer(container_id=c, timeout=0)
+        self.assertEqual(self.status(c).exit_code, 137)
 
 
 class Resources(CriTest):
