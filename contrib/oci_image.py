@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 
-ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+ARCHS = {62: "amd64", 183: "arm64"}  # by an ELF file's e_machine
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -51,6 +51,11 @@ class Layer:
         return self.buf.getvalue()
 
 
+def arch_of(program):
+    with open(program, "rb") as f:
+        return ARCHS[int.from_bytes(f.read(20)[18:], "little")]
+
+
 def busybox_layer():
     layer = Layer()
     for d in ("bin", "dev", "etc", "proc", "root", "run", "sys", "usr", "var"):
@@ -84,7 +89,7 @@ def install_layer(build):
     return layer.bytes()
 
 
-def write_archive(out, name, layer, config):
+def write_archive(out, name, arch, layer, config):
     blobs = {}
 
     def put(data, media_type):
@@ -94,13 +99,13 @@ def write_archive(out, name, layer, config):
 
     layer_desc = put(layer, LAYER)
     config_desc = put(json.dumps({
-        "architecture": ARCH, "os": "linux", "config": config,
+        "architecture": arch, "os": "linux", "config": config,
         "rootfs": {"type": "layers", "diff_ids": [layer_desc["digest"]]},
     }).encode(), CONFIG)
     manifest_desc = put(json.dumps({
         "schemaVersion": 2, "mediaType": MANIFEST, "config": config_desc, "layers": [layer_desc],
     }).encode(), MANIFEST)
-    manifest_desc["platform"] = {"architecture": ARCH, "os": "linux"}
+    manifest_desc["platform"] = {"architecture": arch, "os": "linux"}
     manifest_desc["annotations"] = {"io.containerd.image.name": name,
                                     "org.opencontainers.image.ref.name": name.rsplit(":", 1)[-1]}
     with tarfile.open(out, "w") as tar:
@@ -116,11 +121,11 @@ def write_archive(out, name, layer, config):
 
 def main(argv):
     if len(argv) == 4 and argv[2] == "busybox":
-        write_archive(argv[1], argv[3], busybox_layer(), {"Env": ["PATH=/bin"], "Cmd": ["sh"]})
+        write_archive(argv[1], argv[3], arch_of("/bin/busybox"), busybox_layer(), {"Env": ["PATH=/bin"], "Cmd": ["sh"]})
     elif len(argv) == 5 and argv[2] == "pause":
-        write_archive(argv[1], argv[3], pause_layer(argv[4]), {"Entrypoint": ["/pause"]})
+        write_archive(argv[1], argv[3], arch_of(argv[4]), pause_layer(argv[4]), {"Entrypoint": ["/pause"]})
     elif len(argv) == 5 and argv[2] == "install":
-        write_archive(argv[1], argv[3], install_layer(argv[4]), {"Entrypoint": ["/bin/husk"]})
+        write_archive(argv[1], argv[3], arch_of(f"{argv[4]}/husk"), install_layer(argv[4]), {"Entrypoint": ["/bin/husk"]})
     else:
         sys.exit(__doc__)
 

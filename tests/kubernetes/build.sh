@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds kubelet, kube-apiserver, kubectl and etcd by their Go modules into CACHE/bin and prints that directory. The first time takes
-# some ten minutes of two cores; what was built is kept in ${XDG_CACHE_HOME:-/var/cache}/husk-kubernetes, by version.
+# Builds kubelet, kube-apiserver, kubectl, etcd and helm by their Go modules into CACHE/bin and prints that directory. The first time takes
+# some fifteen minutes of two cores; what was built is kept in ${XDG_CACHE_HOME:-/var/cache}/husk-kubernetes, by Kubernetes' version.
 #
 # k8s.io/kubernetes names its staging modules by folders of its own repository, which a module does not contain: each
 # is replaced by the version published with the release, v0.X.Y for v1.X.Y.
@@ -38,5 +38,10 @@ if [ ${#missing[@]} -gt 0 ]; then
 		echo "building $name $version" >&2
 		CGO_ENABLED=0 nice go build -trimpath -ldflags "-s -w $set_version" -o "$cache/bin/$name" "$package"
 	done
+fi
+if [ ! -x "$cache/bin/helm" ]; then
+	echo "building helm" >&2
+	(cd / && CGO_ENABLED=0 GOBIN=$cache/bin nice go install -trimpath -ldflags "-s -w" "helm.sh/helm/v3/cmd/helm@${HELM_VERSION:-v3.22.0}") >"$cache/helm.log" 2>&1 ||
+		{ tail -n 20 "$cache/helm.log" >&2; exit 1; }
 fi
 echo "$cache/bin"

@@ -2,29 +2,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real kubelet, first alone with static pods, then with kube-apiserver and etcd, on a containerd whose pods run by husk.
 
-The programs are built by tests/kubernetes/build.sh. All of it runs in mount, network and cgroup namespaces of its own and a temporary directory,
-and what is left at the end (processes, shims, cgroups, sockets, mounts) fails the test. Prints what a pod cost.
+The programs are built by tests/kubernetes/build.sh. All of it runs in mount and network namespaces of its own and a temporary directory,
+and what is left at the end (processes, shims, cgroups, sockets, mounts) fails the test. Prints what a pod cost. What contrib/kubernetes has is what
+runs: the example pod, the RuntimeClass, the DaemonSet, the Helm chart and both images.
 """
 import contextlib
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import ssl
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import unittest
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "../lib"))
+sys.path[:0] = [os.path.join(HERE, "../lib"), os.path.join(HERE, "../e2e")]
 import daemon  # pylint: disable=wrong-import-position
+import test_install  # pylint: disable=wrong-import-position
 from shim import eventually, is_alive  # pylint: disable=wrong-import-position
 
 HUSK = os.path.join(daemon.BIN, "husk")
+CONTRIB = os.path.join(daemon.REPO, "contrib/kubernetes")
 NEWEST = os.path.join(os.environ.get("XDG_CACHE_HOME", "/var/cache"), "husk-matrix/go/usr/bin")
 ADDRESS, CGROUP = "10.97.0.1", "husk-kubernetes"
 SLOW = daemon.SLOW
@@ -80,6 +85,12 @@ def programs():
     return done.stdout.strip()
 
 
+def index(tar):
+    """The name of an image archive's image."""
+    with tarfile.open(tar) as f:
+        return json.load(f.extractfile("index.json"))["manifests"][0]["annotations"]["io.containerd.image.name"]
+
+
 class Node:
     """containerd and kubelet, and with `api` a control plane of etcd and kube-apiserver."""
 
@@ -89,6 +100,10 @@ class Node:
         self.dir = self.containerd.dir
         with open(f"{self.dir}/config.toml", encoding="utf-8") as f:
             text = f.read().replace('default_runtime_name = "husk"', f'default_runtime_name = "{default_runtime}"')
+        # The images of contrib/kubernetes/image.sh: its pause image is the pods'.
+        subprocess.run([f"{CONTRIB}/image.sh", self.dir, os.path.dirname(daemon.BIN)], check=True)
+        self.images = {name: index(f"{self.dir}/{name}.tar") for name in ("husk-install", "husk-pause")}
+        text = text.replace(daemon.PAUSE, self.images["husk-pause"])
         with open(f"{self.dir}/config.toml", "w", encoding="utf-8") as f:
             f.write(text)
         CNI["plugins"][0]["ipam"]["dataDir"] = f"{self.dir}/ipam"
@@ -112,6 +127,8 @@ class Node:
     def start(self):
         self.containerd.start()
         self.containerd.import_images(ns="k8s.io")
+        for name in self.images:
+            self.containerd.ctr("image", "import", f"{self.dir}/{name}.tar", ns="k8s.io")
         if self.api:
             self.start_api()
         flags = ["--kubeconfig", f"{self.dir}/kubeconfig", "--node-labels", "husk.io/runtime=true"] if self.api else []
@@ -125,7 +142,7 @@ class Node:
         self.run("etcd", "--data-dir", f"{self.dir}/etcd", "--listen-client-urls", client, "--advertise-client-urls", client,
                  "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", "--unsafe-no-fsync")
         self.run("kube-apiserver", "--etcd-servers", client, "--cert-dir", f"{self.dir}/apiserver", "--bind-address", "0.0.0.0",
-                 "--advertise-address", ADDRESS, "--secure-port", "6443", "--authorization-mode", "AlwaysAllow", "--token-auth-file",
+                 "--advertise-address", ADDRESS, "--allow-privileged", "--secure-port", "6443", "--authorization-mode", "AlwaysAllow", "--token-auth-file",
                  f"{self.dir}/tokens.csv", "--disable-admission-plugins", "ServiceAccount", "--service-cluster-ip-range", "10.96.0.0/24",
                  "--service-account-issuer", "https://kubernetes", "--service-account-key-file", f"{self.dir}/sa.key",
                  "--service-account-signing-key-file", f"{self.dir}/sa.key", "--endpoint-reconciler-type", "none",
@@ -193,17 +210,13 @@ def pod(name, containers, **spec):
 
 
 TRAP = "trap 'echo told to stop; exit 0' TERM; while :; do sleep 0.2; done"
-VOLUME = {"volumeMounts": [{"name": "www", "mountPath": "/www"}]}
+ON_HUSK = {"nodeName": "node", "runtimeClassName": "husk"}
 
 
-def example(**spec):
-    """contrib/kubernetes/pod.yaml with this machine's image."""
-    return pod("example", [
-        container("web", "httpd -p 8080 -h /www; " + TRAP, **VOLUME, resources={"limits": {"memory": "32Mi", "cpu": "200m"}},
-                  livenessProbe={"exec": {"command": ["test", "-s", "/www/index.html"]}, "periodSeconds": 1, "timeoutSeconds": 10})],
-        initContainers=[container("prepare", "echo prepared >/www/index.html", **VOLUME),
-                        container("clock", "while :; do date >>/www/index.html; sleep 1; done", restartPolicy="Always", **VOLUME)],
-        shareProcessNamespace=True, volumes=[{"name": "www", "emptyDir": {}}], **spec)
+def example():
+    """contrib/kubernetes/pod.yaml with an image that is here."""
+    with open(f"{CONTRIB}/pod.yaml", encoding="utf-8") as f:
+        return f.read().replace("busybox:1.36", daemon.BUSYBOX)
 
 
 def crashing(**spec):
@@ -260,22 +273,28 @@ class Alone(KubernetesTest):
     """Static pods; every pod runs by husk since that is containerd's default."""
 
     def test_static_pods(self):
-        for manifest in (example(), crashing()):
-            self.node.write(f"manifests/{manifest['metadata']['name']}.json", json.dumps(manifest))
-        self.until(lambda: is_ready(self.node.pods().get("example-node", {})), 60, "static pod ready")
-        running = statuses(self.node.pods()["example-node"])
+        # A RuntimeClass is an object of the API server, which is not there.
+        self.node.write("manifests/example.yaml", example().replace("  runtimeClassName: husk\n", ""))
+        self.node.write("manifests/crashing.json", json.dumps(crashing()))
+        self.until(lambda: is_ready(self.node.pods().get("husk-example-node", {})), 60, "static pod ready")
+        running = statuses(self.node.pods()["husk-example-node"])
         self.assertEqual(running["prepare"]["state"]["terminated"]["exitCode"], 0)
         self.assertIn("running", running["clock"]["state"])
         self.until(lambda: statuses(self.node.pods().get("crashing-node", {})).get("c", {}).get("restartCount", 0) >= 2, 90, "second restart")
         crashed = statuses(self.node.pods()["crashing-node"])["c"]
         self.assertEqual(crashed["lastState"]["terminated"]["exitCode"], 3)
-        time.sleep(4)  # four probes
-        self.assertEqual(statuses(self.node.pods()["example-node"])["web"]["restartCount"], 0)
-        mine = husk_pods()["example-node"]
+        time.sleep(12)  # a probe
+        self.assertEqual(statuses(self.node.pods()["husk-example-node"])["web"]["restartCount"], 0)
+        mine = husk_pods()["husk-example-node"]
         self.assertEqual(sorted(c["name"] for c in mine["containers"] if c["state"] == "running"), ["(sandbox)", "clock", "web"])
         namespaces = {os.readlink(f"/proc/{c['pid']}/ns/pid") for c in mine["containers"] if c["state"] == "running"}
         self.assertEqual(len(namespaces), 1)
-        self.cost("example-node")
+        self.cost("husk-example-node")
+        measured = subprocess.run([f"{CONTRIB}/overhead.sh", "2"], env={**os.environ, "PATH": f"{daemon.BIN}:{os.environ['PATH']}"},
+                                  stdout=subprocess.PIPE, text=True, check=True).stdout
+        self.assertRegex(measured, r"(?m)^husk-example-node +\d+")
+        with open(f"{CONTRIB}/runtimeclass.yaml", encoding="utf-8") as f:
+            self.assertIn("memory: " + re.search(r"podFixed: { memory: (\w+), cpu: \w+ }", measured)[1] + "\n", f.read())
         shims = [p["shim"]["pid"] for p in husk_pods().values()]
         for path in glob.glob(f"{self.node.dir}/manifests/*"):
             os.unlink(path)
@@ -294,47 +313,113 @@ class Cluster(KubernetesTest):
         done = self.node.kubectl("get", "pod", name, "-o", "json", check=False)
         return json.loads(done.stdout) if done.returncode == 0 else {}
 
-    def test_a_runtime_class_picks_husk(self):
-        self.until(lambda: self.node.kubectl("get", "node", "node", check=False).returncode == 0, 60, "the node's registration")
-        self.node.kubectl("apply", "-f", os.path.join(daemon.REPO, "contrib/kubernetes/runtimeclass.yaml"))
-        on_husk = {"nodeName": "node", "runtimeClassName": "husk"}
-        self.apply(example(**on_husk), crashing(**on_husk), pod("plain", [container("c", TRAP)], nodeName="node"),
-                   pod("sick", [container("c", "sleep 1000", livenessProbe={"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 2})],
-                       **{**on_husk, "terminationGracePeriodSeconds": 1}))
-        self.until(lambda: is_ready(self.get("example")) and is_ready(self.get("plain")), 90, "pods ready")
-        self.assertIn("example", husk_pods())
-        self.assertNotIn("plain", husk_pods())
-        self.assertEqual(self.get("example")["spec"]["overhead"]["memory"], "1Mi")
+    def exec(self, *args, **kwargs):
+        return self.node.kubectl("exec", *args, **kwargs)
 
-        self.assertIn("prepared", self.node.kubectl("exec", "example", "-c", "web", "--", "wget", "-qO-", "localhost:8080").stdout)
-        # Shared process namespace: all see each other, and PID 1 is the pod's, not a container's.
-        seen = self.node.kubectl("exec", "example", "-c", "web", "--", "ps").stdout
-        self.assertIn("date", seen)
-        self.assertRegex(seen, r"(?m)^ *1 .*pause")
-        failed = self.node.kubectl("exec", "example", "-c", "web", "--", "sh", "-c", "exit 7", check=False)
-        self.assertEqual(failed.returncode, 7)
-        fed = self.node.kubectl("exec", "-i", "example", "-c", "clock", "--", "sh", "-c", "tr a-z A-Z", input="through stdin\n").stdout
-        self.assertEqual(fed, "THROUGH STDIN\n")
-
-        self.until(lambda: statuses(self.get("crashing")).get("c", {}).get("restartCount", 0) >= 2, 90, "second restart")
-        self.assertEqual(self.node.kubectl("logs", "crashing", "--previous").stdout, "attempt\n")
-        self.until(lambda: statuses(self.get("sick")).get("c", {}).get("restartCount", 0) >= 1, 60, "a restart for the liveness probe")
-        self.assertEqual(statuses(self.get("sick"))["c"]["lastState"]["terminated"]["exitCode"], 137)
-        self.cost("example")
-
-        pids = [p["shim"]["pid"] for p in husk_pods().values()]
-        follow = subprocess.Popen([f"{self.node.bin}/kubectl", "--kubeconfig", f"{self.node.dir}/kubeconfig", "logs", "-f", "example", "-c", "web"],
-                                  stdout=subprocess.PIPE, text=True)
-        time.sleep(1)
+    def delete(self, name):
+        """Deletes a pod with its grace: how long that takes, in seconds."""
         begin = time.monotonic()
-        self.node.kubectl("delete", "pod", "example", "--grace-period=30", "--wait=false")
-        self.assertIn("told to stop", follow.communicate(timeout=60 * SLOW)[0])
-        self.until(lambda: not self.get("example"), 60, "deletion of the pod")
-        # The sidecar ends by the signal's default or at its grace; the application within a second of its TERM.
-        self.assertLess(time.monotonic() - begin, 60 * SLOW)
+        self.node.kubectl("delete", "pod", name, "--wait=false")
+        self.until(lambda: not self.get(name), 90, "deletion of the pod")
+        return time.monotonic() - begin
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        try:
+            eventually(lambda: cls.node.kubectl("get", "node", "node", check=False).returncode == 0, 60 * SLOW, "the node's registration")
+            cls.node.kubectl("apply", "-f", f"{CONTRIB}/runtimeclass.yaml")
+        except BaseException:
+            cls.show()
+            cls.tearDownClass()
+            raise
+
+    def tearDown(self):
+        pids = [p["shim"]["pid"] for p in husk_pods().values()]
         self.node.kubectl("delete", "pod", "--all", "--wait=true", timeout=120)
         self.until(lambda: not husk_pods(), 30, "end of the pods")
         self.until(lambda: not any(map(is_alive, pids)), 10, "end of the shims")
+
+    def test_a_runtime_class_picks_husk(self):
+        self.node.kubectl("apply", "-f", "-", input=example())
+        self.apply(pod("plain", [container("c", TRAP)], nodeName="node"))
+        self.bind("husk-example")
+        self.until(lambda: is_ready(self.get("husk-example")) and is_ready(self.get("plain")), 90, "pods ready")
+        self.assertIn("husk-example", husk_pods())
+        self.assertNotIn("plain", husk_pods())
+        self.assertEqual(self.get("husk-example")["spec"]["overhead"]["memory"], "1Mi")
+        self.assertIn("prepared", self.exec("husk-example", "-c", "web", "--", "wget", "-qO-", "localhost:8080").stdout)
+        # Shared process namespace: all see each other, and PID 1 is the pod's, not a container's.
+        seen = self.exec("husk-example", "-c", "web", "--", "ps").stdout
+        self.assertIn("date", seen)
+        self.assertRegex(seen, r"(?m)^ *1 .*pause")
+        self.assertEqual(self.exec("husk-example", "-c", "web", "--", "sh", "-c", "exit 7", check=False).returncode, 7)
+        fed = self.exec("-i", "husk-example", "-c", "clock", "--", "sh", "-c", "tr a-z A-Z", input="through stdin\n").stdout
+        self.assertEqual(fed, "THROUGH STDIN\n")
+        self.cost("husk-example")
+        self.assertEqual(statuses(self.get("husk-example"))["web"]["restartCount"], 0)
+
+    def bind(self, name):
+        """The scheduler's part, which is not there."""
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"apiVersion": "v1", "kind": "Node", "name": "node"}}
+        self.node.kubectl("create", "--raw", f"/api/v1/namespaces/default/pods/{name}/binding", "-f", "-", input=json.dumps(binding))
+
+    def test_crashes_and_probes(self):
+        probe = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 2}
+        self.apply(crashing(**ON_HUSK), pod("sick", [container("c", "sleep 1000", livenessProbe=probe)], **{**ON_HUSK, "terminationGracePeriodSeconds": 1}))
+        self.until(lambda: statuses(self.get("crashing")).get("c", {}).get("state", {}).get("waiting", {}).get("reason") == "CrashLoopBackOff",
+                   90, "a crash loop")
+        self.until(lambda: statuses(self.get("crashing"))["c"]["restartCount"] >= 2, 90, "second restart")
+        self.assertEqual(statuses(self.get("crashing"))["c"]["lastState"]["terminated"]["exitCode"], 3)
+        # While it restarts, kubelet may look for a container that it has just removed: that is its own affair.
+        self.until(lambda: self.node.kubectl("logs", "crashing", "--previous", check=False).stdout == "attempt\n", 30, "the last one's log")
+        self.until(lambda: statuses(self.get("sick")).get("c", {}).get("restartCount", 0) >= 1, 60, "a restart for the liveness probe")
+        self.assertEqual(statuses(self.get("sick"))["c"]["lastState"]["terminated"]["exitCode"], 137)
+
+    def test_deletion_with_grace(self):
+        self.apply(pod("polite", [container("c", TRAP)], **{**ON_HUSK, "terminationGracePeriodSeconds": 60}),
+                   pod("stubborn", [container("c", "trap '' TERM; while :; do sleep 0.2; done")], **{**ON_HUSK, "terminationGracePeriodSeconds": 4}))
+        self.until(lambda: is_ready(self.get("polite")) and is_ready(self.get("stubborn")), 90, "pods ready")
+        follow = subprocess.Popen([f"{self.node.bin}/kubectl", "--kubeconfig", f"{self.node.dir}/kubeconfig", "logs", "-f", "polite"],
+                                  stdout=subprocess.PIPE, text=True)
+        time.sleep(1)
+        took = self.delete("polite")
+        self.assertIn("told to stop", follow.communicate(timeout=60 * SLOW)[0])
+        self.assertLess(took, 30 * SLOW)  # by its own exit, not by its grace of a minute
+        took = self.delete("stubborn")
+        self.assertGreater(took, 3.5)
+        self.assertLess(took, 30 * SLOW)
+
+    def test_the_installer(self):
+        """The DaemonSet as it is and as the chart makes it are the same and what the API takes; its pod, by husk itself, puts husk into a node's root."""
+        self.node.kubectl("apply", "--dry-run=server", "-f", f"{CONTRIB}/daemonset.yaml")
+        chart = f"{CONTRIB}/helm/husk"
+        helm = [f"{self.node.bin}/helm", "--kubeconfig", f"{self.node.dir}/kubeconfig"]
+        subprocess.run([*helm, "lint", "--strict", "--quiet", chart], check=True)
+
+        def rendered(*values):
+            text = subprocess.run([*helm, "template", "husk", chart, "--namespace", "kube-system", *values], stdout=subprocess.PIPE, text=True, check=True).stdout
+            out = json.loads(self.node.kubectl("apply", "--dry-run=server", "-o", "json", "-f", "-", input=text).stdout)
+            return {d["kind"]: d for d in out.get("items", [out])}
+        plain = rendered()
+        by_hand = json.loads(self.node.kubectl("apply", "--dry-run=server", "-o", "json", "-f", f"{CONTRIB}/daemonset.yaml").stdout)
+        self.assertEqual(plain["DaemonSet"]["spec"], by_hand["spec"])
+        by_hand = json.loads(self.node.kubectl("get", "runtimeclass", "husk", "-o", "json").stdout)
+        self.assertEqual({k: plain["RuntimeClass"][k] for k in ("handler", "overhead", "scheduling")}, {k: by_hand[k] for k in ("handler", "overhead", "scheduling")})
+        self.assertNotIn("RuntimeClass", rendered("--set", "runtimeClass.create=false"))
+        self.assertEqual(rendered("--set", "runtimeClass.name=tiny")["RuntimeClass"]["metadata"]["name"], "tiny")
+
+        spec = rendered("--set", "restartContainerd=false")["DaemonSet"]["spec"]["template"]["spec"]
+        self.assertEqual(spec["initContainers"][0]["image"].split("/")[-1], self.node.images["husk-install"].split("/")[-1])
+        root = test_install.Root(self, config=test_install.DEBIAN)
+        spec["volumes"][0]["hostPath"]["path"] = root.path
+        self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "installer"}, "spec": {**spec, **ON_HUSK, "restartPolicy": "Always"}})
+        self.until(lambda: is_ready(self.get("installer")), 90, "the installer's pod")
+        said = self.node.kubectl("logs", "installer", "-c", "install").stdout
+        self.assertIn("change    /etc/containerd/config.toml", said)
+        self.assertTrue(all(root.has(p) for p in test_install.PROGRAMS), said)
+        self.assertIsNotNone(re.search("runtime_type = ['\"]io.containerd.husk.v2['\"]", root.dump()), said)
+        self.assertLess(self.delete("installer"), 20 * SLOW)  # husk-init ends when told to: before its grace of half a minute
 
 
 def isolate():

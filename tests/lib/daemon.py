@@ -156,7 +156,9 @@ class Daemon:
 
     def remove_all(self):
         for ns in ("default", "k8s.io"):
-            for task in self.ctr("tasks", "ls", "-q", ns=ns, check=False).stdout.split():
+            # A pod's containers first: the Go shim does not end if its sandbox goes before them.
+            sandboxes = self.ctr("containers", "ls", "-q", 'labels."io.cri-containerd.kind"==sandbox', ns=ns, check=False).stdout.split()
+            for task in sorted(self.ctr("tasks", "ls", "-q", ns=ns, check=False).stdout.split(), key=lambda t, last=frozenset(sandboxes): t in last):
                 self.ctr("tasks", "rm", "-f", task, ns=ns, check=False)
             for c in self.ctr("containers", "ls", "-q", ns=ns, check=False).stdout.split():
                 self.ctr("containers", "rm", c, ns=ns, check=False)
