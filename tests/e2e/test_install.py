@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -315,6 +316,89 @@ def isolated():
         for path in ("/usr/local", "/etc/containerd", work):
             subprocess.run(["umount", "-l", path], check=False)
         os.rmdir(work)
+
+
+def systemctl(*args):
+    return subprocess.run(["systemctl", *args], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@unittest.skipUnless(socket.gethostname() == "husk-vm", "changes the machine for good: tests/run.sh --vm")
+class OnAMachine(unittest.TestCase):
+    """With containerd.service and this machine's own paths, as an operator and as the DaemonSet (--root) do it."""
+    CONFIG = "/etc/containerd/config.toml"
+    OWNERS = f'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "{daemon.PAUSE}"\n'
+
+    def setUp(self):
+        with open(self.CONFIG, "w", encoding="utf-8") as f:
+            f.write(self.OWNERS)
+        if os.path.islink("/etc/systemd/system/containerd.service"):  # the tests' machine does not start its own
+            os.unlink("/etc/systemd/system/containerd.service")
+        systemctl("daemon-reload")
+        systemctl("restart", "containerd")
+        self.daemon = daemon.Daemon()  # for its images, and to talk to the service
+        self.addCleanup(shutil.rmtree, self.daemon.dir)
+        self.addCleanup(systemctl, "stop", "containerd")
+        self.addCleanup(self.daemon.remove_all)
+        self.daemon.address = "/run/containerd/containerd.sock"
+
+    def husk(self, *args):
+        """Says what it did; containerd is up again after it."""
+        before = systemctl("show", "--property", "MainPID", "--value", "containerd")
+        said = subprocess.run([HUSK, "install", "--restart", *args], capture_output=True, text=True, check=True).stdout
+        self.assertIn("restarted containerd", said)
+        self.assertNotEqual(systemctl("show", "--property", "MainPID", "--value", "containerd"), before)
+        return said
+
+    def pod(self):
+        """(client, sandbox, container) through the service's own CRI."""
+        from cri import Cri, pb  # pylint: disable=import-outside-toplevel
+        cri = Cri(self.daemon.address)
+        self.addCleanup(cri.close)
+        linux = {"security_context": {"namespace_options": {"network": "NODE"}}}
+        config = pb.PodSandboxConfig(metadata={"name": "machine", "uid": "u", "namespace": "test"}, log_directory=self.daemon.dir, linux=linux)
+        sandbox = cri.RunPodSandbox(config=config, runtime_handler="husk").pod_sandbox_id
+        container = cri.CreateContainer(pod_sandbox_id=sandbox, sandbox_config=config, config=pb.ContainerConfig(
+            metadata={"name": "c"}, image={"image": daemon.BUSYBOX}, command=["sleep", "1000"], linux=linux)).container_id
+        cri.StartContainer(container_id=container)
+        return cri, sandbox, container
+
+    def check(self, *root):
+        said = self.husk(*root)
+        self.assertIn("change    /etc/containerd/config.toml", said)
+        self.daemon.import_images(ns="k8s.io")
+        cri, sandbox, container = self.pod()
+        shown = json.loads(subprocess.run(["/usr/local/bin/husk", "ps", "--json"], capture_output=True, text=True, check=True).stdout)
+        self.assertEqual([p["pod"] for p in shown], ["machine"])
+        pid = shown[0]["shim"]["pid"]
+        # Twice, and an upgrade: the pod goes on over both restarts, under the same shim.
+        self.assertNotRegex(self.husk(*root), "(?m)^(change|write|replace|install)")
+        shutil.copy(shim.BUSYBOX, "/usr/local/bin/other")
+        os.rename("/usr/local/bin/other", "/usr/local/bin/containerd-shim-husk-v2")
+        self.assertIn("replace   /usr/local/bin/containerd-shim-husk-v2", self.husk(*root))
+        self.assertEqual(cri.ExecSync(container_id=container, cmd=["echo", "hi"], timeout=10).stdout, b"hi\n")
+        self.assertTrue(shim.is_alive(pid))
+        refused = subprocess.run([HUSK, "install", *root, "--uninstall"], capture_output=True, text=True, check=False)
+        self.assertEqual(refused.returncode, 1, refused)
+        self.assertIn("1 pod of husk's on this node", refused.stderr)
+        cri.StopPodSandbox(pod_sandbox_id=sandbox)
+        cri.RemovePodSandbox(pod_sandbox_id=sandbox)
+        shim.eventually(lambda: not shim.is_alive(pid), 10 * daemon.SLOW)
+        self.husk(*root, "--uninstall")
+        self.assertFalse(any(os.path.exists(f"/{p}") for p in PROGRAMS))
+        with open(self.CONFIG, encoding="utf-8") as f:
+            self.assertEqual(f.read(), self.OWNERS)
+
+    def test_as_an_operator_does(self):
+        self.check()
+
+    def test_as_the_daemon_set_does(self):
+        """From another mount namespace, in which the node's root is a directory."""
+        node = tempfile.mkdtemp(prefix="husk-node-")
+        self.addCleanup(os.rmdir, node)
+        subprocess.run(["mount", "--rbind", "/", node], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", node], check=True)
+        subprocess.run(["mount", "--make-rslave", node], check=True)
+        self.check("--root", node)
 
 
 if __name__ == "__main__":
