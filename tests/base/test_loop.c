@@ -19,6 +19,7 @@
 #include "oci/base/auto.h"
 #include "oci/base/child.h"
 #include "oci/base/loop.h"
+#include "tests/lib/needs.h"
 
 struct pipe_source {
 	struct hk_loop *loop;
@@ -270,6 +271,7 @@ static void test_sweep_routes_known_and_reaps_orphans(void **state)
 	int p[2];
 
 	(void)state;
+	needs_subreaper();
 	assert_int_equal(hk_loop_init(&l), 0);
 	hk_reaper_init(&r, &l);
 	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
@@ -387,6 +389,7 @@ static void test_a_child_without_an_exit_signal_is_reaped(void **state)
 	pid_t pid = (pid_t)syscall(SYS_clone, 0UL, NULL, NULL, NULL, NULL);
 
 	(void)state;
+	needs(pid >= 0 || errno != EINVAL, "clone without an exit signal");
 	assert_true(pid >= 0);
 	if (pid == 0)
 		_exit(5);

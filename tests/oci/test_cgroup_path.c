@@ -21,6 +21,7 @@
 #include "oci/base/str.h"
 #include "oci/cgroup.h"
 #include "oci/cgroup_priv.h"
+#include "tests/lib/needs.h"
 
 static void test_good_paths(void **state)
 {
@@ -152,6 +153,7 @@ static void test_no_links(void **state)
 	int fd;
 
 	(void)state;
+	needs_openat2();
 	assert_non_null(mkdtemp(base));
 	(void)hk_fmt(path, sizeof(path), "%s/real", base);
 	assert_int_equal(mkdir(path, 0755), 0);

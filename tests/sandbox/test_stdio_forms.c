@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stdio that is no plain FIFO: files, other schemes, terminals, logging binaries. */
 #include "tests/sandbox/stdio_helpers.h"
+#include "tests/lib/needs.h"
 
 static void test_files(void **state)
 {
@@ -258,6 +259,7 @@ static void test_a_logging_binary_that_fails(void **state)
 	sbx_stdio_free(s);
 	for (int i = 0; i < 200 && !hk_list_is_empty(&reaper.children); i++)
 		turn(10);
+	needs_shared_vfork(); /* by which a failed execve is told */
 	o.paths[1] = "binary:///nonexistent/logger";
 	assert_true(sbx_stdio_open(&o, on_ready, &r, &s, &err) < 0);
 	assert_non_null(strstr(err.text, "/nonexistent/logger"));

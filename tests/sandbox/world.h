@@ -75,7 +75,8 @@ static inline int world_set_up(void **state)
 	(void)state;
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)snprintf(world.top, sizeof(world.top), "/tmp/husk-pod-XXXXXX");
-	if (!mkdtemp(world.top) || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 || hk_loop_init(&world.loop) < 0)
+	/* EINVAL: not known to an emulator, and no test with a world leaves orphans. */
+	if (!mkdtemp(world.top) || (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 && errno != EINVAL) || hk_loop_init(&world.loop) < 0)
 		return -1;
 	(void)snprintf(world.run_dir, sizeof(world.run_dir), "%s/run", world.top);
 	hk_reaper_init(&world.reaper, &world.loop);
