@@ -325,10 +325,25 @@ static bool is_ours(const char *abs)
 	return getxattr(abs, MADE_XATTR, NULL, 0) >= 0 || (making_mark(abs, above, mark) == 0 && getxattr(above, mark, NULL, 0) >= 0);
 }
 
+void cg_tree_unmake(const struct cg_hier *h, const char *path, size_t kept_len)
+{
+	char abs[PATH_MAX];
+	size_t base, len;
+
+	if (cg_abs(h, path, abs) < 0)
+		return;
+	base = strlen(abs) - strlen(path);
+	for (len = strlen(path); len > kept_len; len = (size_t)(strrchr(abs, '/') - abs) - base) {
+		abs[base + len] = '\0';
+		if (rmdir(abs) < 0 && errno != ENOENT)
+			return; /* in use by somebody else, or the root */
+	}
+}
+
 int cg_tree_make(const struct cg_hier *h, const char *path, size_t *ret_kept_len)
 {
 	char abs[PATH_MAX];
-	size_t base, kept = 0;
+	size_t base, kept = strlen(path);
 	int r = cg_abs(h, path, abs);
 
 	if (r < 0)
@@ -363,6 +378,8 @@ int cg_tree_make(const struct cg_hier *h, const char *path, size_t *ret_kept_len
 	}
 	if (r == 0)
 		*ret_kept_len = kept;
+	else if (r != -EEXIST) /* a leaf that is there is another's */
+		cg_tree_unmake(h, path, kept);
 	return r;
 }
 
@@ -403,20 +420,5 @@ void cg_tree_remove_parents(const struct cg_hier *h, const char *path)
 			return; /* the caller's own, or in use */
 		if (making_mark(abs, above, mark) == 0)
 			(void)removexattr(above, mark);
-	}
-}
-
-void cg_tree_unmake(const struct cg_hier *h, const char *path, size_t kept_len)
-{
-	char abs[PATH_MAX];
-	size_t base, len;
-
-	if (cg_abs(h, path, abs) < 0)
-		return;
-	base = strlen(abs) - strlen(path);
-	for (len = strlen(path); len > kept_len; len = (size_t)(strrchr(abs, '/') - abs) - base) {
-		abs[base + len] = '\0';
-		if (rmdir(abs) < 0 && errno != ENOENT)
-			return; /* in use by somebody else, or the root */
 	}
 }

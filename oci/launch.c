@@ -259,7 +259,9 @@ static void on_failed(struct oci_launch *l, const struct oci_msg *m)
 static void on_eof(struct oci_launch *l, const struct oci_msg *m)
 {
 	(void)m;
-	if (l->page->step != OCI_STEP_EXEC)
+	if (l->page->failed.type == OCI_MSG_FAILED)
+		on_failed(l, &l->page->failed);
+	else if (l->page->step != OCI_STEP_EXEC)
 		oci_launch_fail_step(l, HK_INTERNAL, EPIPE, "the set-up process died");
 	else if (l->is_exec)
 		exec_done(l);

@@ -48,6 +48,7 @@ void oci_rows_fail(struct oci_job *j, const struct hk_err *err)
 	unsigned step = j->page->step;
 
 	j->page->index = j->s.at;
+	oci_sync_set_failed(&j->page->failed, step, j->s.at, err);
 	oci_sync_fail(j->s.sync_fd, step, j->s.at, err);
 	if (step != OCI_STEP_EXEC && step != OCI_STEP_LOOKUP)
 		_exit(EXIT_SETUP);

@@ -10,7 +10,10 @@
 #include "oci/base/str.h"
 #include "oci/oci.h"
 
-/* Where this program lies. A server runs from a detached mount, which has no name: its argv[0] is whole for that reason (shim/spawn.c). */
+/*
+ * Where this program lies. A server runs from a detached mount, which has no name, or on an old kernel from a copy in memory: its argv[0] is whole for
+ * that reason (shim/spawn.c).
+ */
 static int own_dir(char *buf, size_t size)
 {
 	ssize_t n = readlink("/proc/self/exe", buf, size - 1);
@@ -18,7 +21,7 @@ static int own_dir(char *buf, size_t size)
 
 	if (n > 0)
 		buf[n] = '\0';
-	if (n <= 1 && hk_fmt(buf, size, "%s", program_invocation_name) < 0)
+	if ((n <= 1 || hk_has_prefix(buf, "/memfd:")) && hk_fmt(buf, size, "%s", program_invocation_name) < 0)
 		return -ENAMETOOLONG;
 	slash = strrchr(buf, '/');
 	if (!slash)

@@ -47,7 +47,7 @@ int oci_sync_send(int sock, enum oci_msg_type type, int32_t value, int fd)
 	return hk_send_fds(sock, &m, sizeof(m), &fd, fd >= 0 ? 1 : 0, 0);
 }
 
-void oci_sync_fail(int sock, unsigned step, int index, const struct hk_err *err)
+void oci_sync_set_failed(struct oci_msg *ret, unsigned step, int index, const struct hk_err *err)
 {
 	struct oci_msg m = {
 		.version = OCI_MSG_VERSION,
@@ -62,6 +62,14 @@ void oci_sync_fail(int sock, unsigned step, int index, const struct hk_err *err)
 	if (n >= sizeof(m.text))
 		n = sizeof(m.text) - 1;
 	memcpy(m.text, err->text, n);
+	*ret = m;
+}
+
+void oci_sync_fail(int sock, unsigned step, int index, const struct hk_err *err)
+{
+	struct oci_msg m;
+
+	oci_sync_set_failed(&m, step, index, err);
 	(void)hk_send_fds(sock, &m, sizeof(m), NULL, 0, 0); /* if the shim is gone, nobody asks */
 }
 

@@ -18,7 +18,7 @@
  *   FAILED      any           M, I  nobody        kind, value = errno, index, text; the sender exits
  *   DONE        -             S     -             -                  answers every WANT_*
  *   GO          -             S     -             -                  Task.Start
- *   EOF                       M, I                success if and only if the page says EXEC; else "died in step ..."
+ *   EOF                       M, I                success if and only if the page says EXEC and no failure; else that, or "died in step ..."
  */
 #pragma once
 #include <stdbool.h>
@@ -103,6 +103,7 @@ struct oci_page { /* MAP_SHARED; written by the child, read by the shim */
 	volatile pid_t final_pid; /* in the shim's pid namespace; 0 until the middle process has cloned it */
 	int32_t listener;         /* the seccomp listener's number in the child; 0 until it is there. Atomic, as the next */
 	bool is_listener_sent;    /* the shim's answer */
+	struct oci_msg failed;    /* FAILED once more: the container's filter may not let it be sent. Type 0: nothing has failed */
 	uint64_t step_from_ns;    /* oci/timing.h; 0 = nothing is timed */
 	uint32_t step_ns[OCI_N_STEPS];
 };
@@ -114,6 +115,7 @@ void oci_page_free(struct oci_page *p);
 
 /* One message with at most one fd (-1 = none). 0 or -errno; EPIPE when the other side is gone. */
 int oci_sync_send(int sock, enum oci_msg_type type, int32_t value, int fd);
+void oci_sync_set_failed(struct oci_msg *ret, unsigned step, int index, const struct hk_err *err);
 /* FAILED with all that *err tells. Never raises SIGPIPE. */
 void oci_sync_fail(int sock, unsigned step, int index, const struct hk_err *err);
 /*

@@ -121,7 +121,7 @@ int convert_sandbox(const ProtobufCMessage *m, struct convert_sandbox *ret, stru
 			return hk_fail_text(err, HK_INVALID, EINVAL, "options of unknown type \"%.100s\"", t->options->type_url);
 		c.message = husk__cri__pod_sandbox_config__unpack(NULL, t->options->value.len, t->options->value.data);
 		if (!c.message)
-			return hk_fail_text(err, HK_INVALID, EBADMSG, "options: not a PodSandboxConfig");
+			return hk_fail_text(err, HK_INVALID, EBADMSG, "options: not a PodSandboxConfig, or no memory for it");
 		r = convert_config(c.message, &c);
 		if (r == -EINVAL)
 			return hk_fail_text(err, HK_INVALID, EINVAL, "a user namespace is the pod's or the node's");

@@ -36,10 +36,11 @@ def mounts_of(text):
 class Sandbox(shim.Pod):
     """A shim started in an empty bundle, and the calls of the Sandbox service."""
 
-    def __init__(self, name="pod"):
-        super().__init__(name)
+    def __init__(self, name="pod", **more):
+        super().__init__(name, **more)
         # Pod's own bundle has a config.json; a sandbox's has none.
-        os.unlink(f"{self.bundles[name]}/config.json")
+        if os.path.exists(f"{self.bundles[name]}/config.json"):
+            os.unlink(f"{self.bundles[name]}/config.json")
 
     def box(self, method, timeout=20, **values):
         return self.start_box(method, **values).result(timeout)
@@ -49,7 +50,8 @@ class Sandbox(shim.Pod):
         payload = ttrpc.encode(request, sandbox_id=self.name, **values)
         return (client or self.client).start_call(ttrpc.SANDBOX, method, payload, response)
 
-    def create_box(self, netns="", hostname="web-0", sysctls=None, dns=None, userns=None, **modes):
+    def box_request(self, netns="", hostname="web-0", sysctls=None, dns=None, userns=None, **modes):
+        """The fields of a CreateSandbox."""
         options = {"network": POD, "pid": CONTAINER, "ipc": POD, **modes}
         if userns:
             mapping = {"container_id": 0, "host_id": userns, "length": 65536}
@@ -57,7 +59,10 @@ class Sandbox(shim.Pod):
         config = ttrpc.encode("PodSandboxConfig", hostname=hostname, **({"dns_config": dns} if dns else {}), linux={
             "cgroup_parent": self.cgroup, "security_context": {"namespace_options": options},
             "sysctls": [{"key": k, "value": v} for k, v in (sysctls or {}).items()]})
-        self.box("CreateSandbox", bundle_path=self.bundles[self.name], netns_path=netns, options={"type_url": CONFIG_TYPE, "value": config})
+        return {"bundle_path": self.bundles[self.name], "netns_path": netns, "options": {"type_url": CONFIG_TYPE, "value": config}}
+
+    def create_box(self, **config):
+        self.box("CreateSandbox", **self.box_request(**config))
 
     def run_box(self, **config):
         self.create_box(**config)
@@ -401,6 +406,8 @@ class Namespaces(SandboxTest):
         self.assertFalse(shim.is_alive(pid) or shim.is_alive(c))
         self.assertEqual(p.call("Wait", id="a")["exit_status"], 137)
 
+    @unittest.skipIf({"mount_setattr", "all"} & set(os.environ.get("HUSK_NOSYS", "").split(",")),
+                     "mount_setattr hidden: containerd gives user namespaces where it maps ids by it")
     def test_user_namespace(self):
         p = self.pod
         pid = p.run_box(userns=100000)

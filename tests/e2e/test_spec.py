@@ -265,6 +265,20 @@ class SpecTest(unittest.TestCase):
         for nnp in (False, True):
             self.assertEqual(self.said("echo up", both(filtered, proc(noNewPrivileges=nnp, cwd="/tmp"))), "up\n")
 
+    def test_filter_that_lets_no_failure_be_told(self):
+        """The program cannot be run, and the filter that is loaded by then allows no message: the Start fails all the same."""
+        def change(c):
+            both(linux(seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                {"names": ["sendmsg", "sendto", "sendmmsg", "write"], "action": "SCMP_ACT_ERRNO"}]}), proc(noNewPrivileges=True))(c)
+        with open(f"{self.pod.rootfs}/bin/empty", "w", encoding="ascii") as f:
+            os.fchmod(f.fileno(), 0o755)
+        for cid in (self.new_id(), self.new_id()):
+            self.pod.create(cid, ["/bin/empty"], change=change)
+            with self.assertRaises(ttrpc.Error) as caught:
+                self.pod.call("Start", id=cid)
+            self.assertIn("exec /bin/empty: exec format error", caught.exception.message)
+            self.pod.call("Delete", id=cid)
+
     # ---- mounts ----
     def mount_lines(self, change, where="/host"):
         """{mount point: (flags, propagation fields)} of the container's mounts on and below `where`."""
