@@ -29,6 +29,7 @@
 #include "proto/client.h"
 #include "shim/cmd.h"
 #include "shim/life.h"
+#include "shim/sandbox_svc.h"
 #include "shim/task.h"
 
 #define FAILPOINT_PREFIX "io.containerd.runtime.v2.shim.failpoint."
@@ -68,7 +69,7 @@ static void die(const char *dir, const char *who)
 static void reach(const char *when, const char *method, const char *more)
 {
 	const char *dir = getenv("HUSK_BOUNDARY");
-	char border[64], line[4096], path[PATH_MAX], wanted[128], *who;
+	char border[64], line[20000], path[PATH_MAX], wanted[128], *who;
 	hk_autofd fd = -1;
 	unsigned number;
 
@@ -141,9 +142,9 @@ static long *evaluations(const char *method)
 	static struct {
 		const char *method;
 		long n;
-	} v[TASK_N_METHODS];
+	} v[TASK_N_METHODS + SANDBOX_N_METHODS];
 
-	for (int i = 0; i < TASK_N_METHODS; i++) {
+	for (int i = 0; i < TASK_N_METHODS + SANDBOX_N_METHODS; i++) {
 		if (!v[i].method)
 			v[i].method = method;
 		if (v[i].method == method)
@@ -228,6 +229,7 @@ static void handle(ttrpc_handler_fn *fn, void *ctx, struct ttrpc_call *call, con
 		handle(__real_##fn, ctx, call, request);                                               \
 	}
 TASK_METHODS(WRAP_HANDLER)
+SANDBOX_METHODS(WRAP_HANDLER)
 
 /* ---- answers ---- */
 
@@ -255,7 +257,7 @@ void __wrap_ttrpc_call_fail(struct ttrpc_call *call, enum ttrpc_code code, const
 
 static struct {
 	ttrpc_result_fn *fn;
-	char hex[2048];
+	char hex[16384];
 } forward;
 
 static void on_forwarded(void *arg, const struct ttrpc_response *res)

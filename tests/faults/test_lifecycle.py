@@ -45,19 +45,23 @@ class Worker:
     def __init__(self, number):
         self.number = number
         self.dir = tempfile.mkdtemp(prefix="husk-lifecycle-")
-        os.environ["HUSK_BOUNDARY"] = self.dir  # read by start(), and so are workers made one after the other
-        self.daemon = daemon.Daemon()
-        self.boundary = self.dir
+        self.daemon = self.make_daemon()
+        self.daemon.env["HUSK_BOUNDARY"] = self.dir
         self.n = 0
         try:
             self.start()
-            self.daemon.import_images()
+            self.import_images()
         except BaseException:
             self.close()
             raise
 
+    def make_daemon(self):
+        return daemon.Daemon()
+
+    def import_images(self):
+        self.daemon.import_images()
+
     def start(self):
-        os.environ["HUSK_BOUNDARY"] = self.boundary
         self.daemon.start()
         self.write("daemon", str(self.daemon.process.pid))
 
@@ -168,8 +172,9 @@ class Worker:
             raise Bad(f"{cid} is not {wanted}: {self.states()}") from None
 
     # ---- what must be true then ----
-    def left(self, a, b):
-        found = collections.defaultdict(list)
+    def shims(self):
+        """["PID COMMAND"]"""
+        found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/cmdline", "rb") as f:
@@ -177,7 +182,11 @@ class Worker:
             except OSError:
                 continue
             if b"containerd-shim-husk-v2" in text and self.daemon.address.encode() in text and is_alive(pid):
-                found["processes"].append(f"{pid} {text}")
+                found.append(f"{pid} {text}")
+        return found
+
+    def left(self, a, b):
+        found = collections.defaultdict(list, processes=self.shims())
         for cid in (a, b):
             found["cgroups"] += [p for p in glob.glob(f"/sys/fs/cgroup/**/default/{cid}", recursive=True)]
             found["bundles"] += glob.glob(f"{self.daemon.dir}/state/io.containerd.runtime.v2.task/default/{cid}")
@@ -217,8 +226,11 @@ class Worker:
         if started - set(exits):
             raise Bad(f"exits lost: {started - set(exits)}")
         for t, e in events:
-            if t == "/tasks/exit" and e["exit_status"] not in ((3,) if e["id"] == "e" else (STATUS, 137)):
+            if t == "/tasks/exit" and e["exit_status"] not in self.statuses(e):
                 raise Bad(f"wrong status: {e}")
+
+    def statuses(self, event):
+        return (3,) if event["id"] == "e" else (STATUS, 137)
 
     def scrub(self):
         """After a problem: what is left of it shall not be the next point's."""
@@ -276,7 +288,8 @@ def points_of(log):
     return [(border, victim) for border in seen for victim in VICTIMS]
 
 
-def main():
+def main(worker_type=Worker, points_wanted=POINTS_WANTED):
+    """The exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--stride", type=int, default=int(os.environ.get("HUSK_TEST_STRIDE", "2")))
     parser.add_argument("--jobs", type=int, default=3)
@@ -289,7 +302,7 @@ def main():
     workers, problems, hits = [], [], 0
     try:
         for _ in range(1 if options.only else options.jobs):
-            workers.append(Worker(len(workers)))
+            workers.append(worker_type(len(workers)))
         workers[0].one("none", "none")
         points = points_of(workers[0].log())
         print(f"{len(points)} points in a life of {len(points) // len(VICTIMS)} borders, first life after {time.monotonic() - begin:.1f} s", flush=True)
@@ -315,16 +328,19 @@ def main():
     finally:
         for worker in workers:
             worker.close()
-        daemon.remove_cgroups("default")
+        if worker_type is Worker:
+            daemon.remove_cgroups("default")
     print(f"{len(mine)} points, {hits} reached, {len(problems)} problems in {time.monotonic() - begin:.0f} s")
     for problem in problems:
         print("  " + ": ".join(problem))
-    if not options.only and len(points) < POINTS_WANTED:
-        sys.exit(f"{len(points)} points, {POINTS_WANTED} are wanted")
+    if not options.only and len(points) < points_wanted:
+        print(f"{len(points)} points, {points_wanted} are wanted")
+        return 1
     if hits < 0.9 * len(mine):
-        sys.exit("too many borders were not reached again")
-    sys.exit(bool(problems))
+        print("too many borders were not reached again")
+        return 1
+    return int(bool(problems))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

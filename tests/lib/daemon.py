@@ -98,9 +98,10 @@ class Daemon:
             f.write(CONFIG.format(dir=self.dir, level=level, disabled="" if cri else ', "io.containerd.grpc.v1.cri"',
                                   cri=CRI.format(dir=self.dir, pause=PAUSE) if cri else ""))
         self.process = None
+        self.env = {}  # more of the environment
 
     def start(self):
-        env = dict(os.environ, PATH=f"{BIN}:{os.environ['PATH']}")
+        env = dict(os.environ, **self.env, PATH=f"{BIN}:{os.environ['PATH']}")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([CONTAINERD, "--config", f"{self.dir}/config.toml"], stdout=log, stderr=log, env=env)
         end = time.monotonic() + 60 * SLOW
