@@ -21,6 +21,7 @@
 #include "oci/criu.h"
 #include "oci/creds.h"
 #include "oci/env.h"
+#include "oci/exec_defaults.h"
 #include "oci/launch.h"
 #include "oci/lsm.h"
 #include "oci/namespaces.h"
@@ -213,8 +214,6 @@ static int remember(struct oci_container *c, const struct oci_create_opts *o, st
 	c->has_private_pidns = s->ns[OCI_NS_PID].is_set && !s->ns[OCI_NS_PID].path;
 	c->host_uid = c->in_userns ? host_id(&s->uid_mappings, p->uid) : p->uid;
 	c->host_gid = c->in_userns ? host_id(&s->gid_mappings, p->gid) : p->gid;
-	c->has_oom_score_adj = p->has_oom_score_adj;
-	c->oom_score_adj = p->oom_score_adj;
 	c->has_personality = s->has_personality;
 	c->personality = s->personality;
 	c->memory_policy = s->memory_policy;
@@ -222,6 +221,8 @@ static int remember(struct oci_container *c, const struct oci_create_opts *o, st
 	c->seccomp.flags = oci_seccomp_flags(&s->seccomp);
 	r = copy_string(s->memory_policy.nodes, &nodes, err);
 	c->memory_policy.nodes = nodes;
+	if (r == 0)
+		r = oci_exec_defaults_keep(p, &c->exec_defaults, err);
 	if (r == 0)
 		r = copy_string(p->apparmor_profile, &c->apparmor_profile, err);
 	if (r == 0)
@@ -500,6 +501,7 @@ void oci_container_free(struct oci_container *c)
 	free(c->bundle);
 	free(c->host_rootfs);
 	free(c->annotations);
+	free(c->exec_defaults);
 	free(c->apparmor_profile);
 	free(c->selinux_label);
 	free((void *)(uintptr_t)c->memory_policy.nodes);

@@ -35,10 +35,10 @@ struct oci_container { /* heap; what an exec and the removal need of the spec, a
 	gid_t host_gid;
 	pid_t init_pid;
 	uint32_t personality;
-	int oom_score_adj;
 	struct oci_memory_policy memory_policy; /* owns its nodes */
+	struct oci_exec_defaults *exec_defaults; /* owned; NULL = none */
 	char *host_rootfs;      /* a restore's, to be unmounted at the end; NULL = not on the host */
-	bool has_personality, has_oom_score_adj, no_new_privs, no_new_keyring, in_userns, has_private_pidns;
+	bool has_personality, no_new_privs, no_new_keyring, in_userns, has_private_pidns;
 };
 
 /* After the start nobody needs the spec, unless poststop hooks wait for the end. */

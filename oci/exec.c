@@ -3,7 +3,7 @@
  * oci/exec.c — one more process in a running container. The shim clones M into the container's cgroup; M joins the
  * namespaces of the init behind its pidfd and, where the pid namespace is another, clones the final process as the
  * shim's own child. process.json replaces the container's process wholly; what it leaves open (capabilities, labels,
- * no_new_privs, OOM score) is the container's, as is the filter.
+ * no_new_privs, and exec_defaults.c) is the container's, as is the filter.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,7 @@
 #include "oci/base/str.h"
 #include "oci/creds.h"
 #include "oci/env.h"
+#include "oci/exec_defaults.h"
 #include "oci/files.h"
 #include "oci/launch.h"
 #include "oci/limits.h"
@@ -182,10 +183,7 @@ static int fill(struct oci_job *j, const struct oci_exec_opts *o, struct hk_err 
 	if (!c->in_userns)
 		oci_caps_limit(p->caps);
 	j->nnp = p->has_no_new_privileges ? p->no_new_privileges : c->no_new_privs;
-	if (!p->has_oom_score_adj) { /* else it would have the shim's */
-		p->has_oom_score_adj = c->has_oom_score_adj;
-		p->oom_score_adj = c->oom_score_adj;
-	}
+	oci_exec_defaults_fill(c->exec_defaults, p);
 	j->caps = p->has_capabilities ? p->caps : c->caps;
 	j->apparmor_profile = p->apparmor_profile ? p->apparmor_profile : c->apparmor_profile;
 	j->selinux_label = p->selinux_label ? p->selinux_label : c->selinux_label;

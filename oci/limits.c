@@ -135,6 +135,13 @@ int oci_parse_list(const char *list, unsigned long *bits, size_t n_bits)
 	return 0;
 }
 
+int oci_cpu_list_check(const char *list)
+{
+	unsigned long bits[MAX_CPUS / BITS];
+
+	return oci_parse_list(list, bits, MAX_CPUS);
+}
+
 int oci_affinity_apply(const char *list, struct hk_err *err)
 {
 	unsigned long bits[MAX_CPUS / BITS];

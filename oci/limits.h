@@ -21,6 +21,8 @@ int oci_oom_score_apply(const struct oci_process *p, struct hk_err *err);
  * never leaks.
  */
 int oci_affinity_apply(const char *list, struct hk_err *err);
+/* -EINVAL, -ERANGE: what oci_affinity_apply would refuse before it asks the kernel. */
+int oci_cpu_list_check(const char *list);
 int oci_personality_apply(uint32_t personality, struct hk_err *err);
 int oci_mempolicy_apply(const struct oci_memory_policy *m, struct hk_err *err);
 /* "0-3,7" into a bitmap of n_bits; -EINVAL, -ERANGE. */

@@ -16,6 +16,7 @@
 #include "oci/base/breakable.h"
 #include "oci/base/err.h"
 #include "oci/base/log.h"
+#include "oci/limits.h"
 #include "oci/parse.h"
 
 #ifndef SCHED_DEADLINE /* glibc names it since 2.40 or so; linux/sched.h cannot be included with sched.h */
@@ -325,11 +326,22 @@ static int parse_io_priority(const struct oci_dec *d, const struct oci_json *v, 
 	return oci_dec_object(d, v, fields, HK_ARRAY_SIZE(fields), p);
 }
 
+/* Only an exec uses them, and should not be the first to find out. */
+static int parse_cpus(const struct oci_dec *d, const struct oci_json *v, void *dst)
+{
+	const char **list = dst;
+	int r = oci_dec_opt_str(d, v, dst);
+
+	if (r == 0 && *list)
+		r = oci_cpu_list_check(*list) < 0 ? oci_json_fail_word(v, d->err, "not a list of CPUs:") : 0;
+	return r;
+}
+
 static int parse_affinity(const struct oci_dec *d, const struct oci_json *v, void *dst)
 {
 	static const struct oci_field fields[] = {
-		OCI_FIELD(struct oci_process, exec_cpu_affinity_initial, "initial", oci_dec_opt_str),
-		OCI_FIELD(struct oci_process, exec_cpu_affinity_final, "final", oci_dec_opt_str),
+		OCI_FIELD(struct oci_process, exec_cpu_affinity_initial, "initial", parse_cpus),
+		OCI_FIELD(struct oci_process, exec_cpu_affinity_final, "final", parse_cpus),
 	};
 
 	return oci_dec_object(d, v, fields, HK_ARRAY_SIZE(fields), dst);

@@ -206,15 +206,29 @@ class SpecTest(unittest.TestCase):
     def test_oom_score_adj(self):
         self.assertEqual(self.said("cat /proc/self/oom_score_adj", proc(oomScoreAdj=700)), "700\n")
         self.refused(proc(oomScoreAdj=1001), "process.oomScoreAdj")
-        cid = self.new_id()
-        self.pod.run(cid, ["sleep", "1000"], change=proc(oomScoreAdj=700))
-        # An exec that does not say has the container's (as runc), not the shim's own.
-        for more, expected in ({}, b"700\n"), ({"oomScoreAdj": 800}, b"800\n"):
+
+    def test_an_exec_has_of_its_container_what_it_does_not_say(self):
+        """As with runc: else it would have the shim's own limits, score and mask."""
+        cid, cpu = self.new_id(), str(ALL_CPUS[-1])
+        self.pod.run(cid, ["sleep", "1000"], change=proc(
+            oomScoreAdj=700, user={"uid": 0, "gid": 0, "umask": 0o27}, rlimits=[{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}],
+            scheduler={"policy": "SCHED_BATCH", "nice": 3}, ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6}, execCPUAffinity={"final": cpu}))
+        script = ("cat /proc/self/oom_score_adj; umask; ulimit -n; ulimit -Hn; busybox ionice; "
+                  "busybox sed -n 's/^Cpus_allowed_list:.//p' /proc/self/status; busybox awk '{print $19, $41}' /proc/self/stat")  # nice, policy
+        own = {"oomScoreAdj": 800, "user": {"uid": 0, "gid": 0, "umask": 0o77}, "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 60}],
+               "scheduler": {"policy": "SCHED_OTHER", "nice": 4}, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 2},
+               "execCPUAffinity": {"final": str(ALL_CPUS[0])}}
+        for more, expected in (({}, f"700\n0027\n100\n200\nbest-effort: prio 6\n{cpu}\n3 {os.SCHED_BATCH}\n"),
+                               (own, f"800\n0077\n50\n60\nbest-effort: prio 2\n{ALL_CPUS[0]}\n4 {os.SCHED_OTHER}\n")):
             eid = self.new_id()
-            self.pod.exec(cid, eid, ["cat", "/proc/self/oom_score_adj"], **more)
+            self.pod.exec(cid, eid, ["sh", "-c", script], **more)
             self.pod.call("Start", id=cid, exec_id=eid)
-            self.assertEqual(self.pod.output[eid].bytes(), expected)
+            self.assertEqual(self.pod.output[eid].text(), expected, self.pod.errors[eid].text())
         self.pod.finish(cid)
+
+    def test_affinity_of_execs_is_checked_at_the_create(self):
+        self.refused(proc(execCPUAffinity={"initial": "0", "final": "many"}), "process.execCPUAffinity.final: not a list of CPUs")
+        self.refused(proc(execCPUAffinity={"initial": "3-1"}), "process.execCPUAffinity.initial: not a list of CPUs")
 
     def test_console_size(self):
         self.assertEqual(self.said("stty size", proc(terminal=True, consoleSize={"height": 33, "width": 77}), terminal=True), "33 77\n")
