@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The same bundle run by Debian's runc and by husk, through the same containerd: what a process sees from inside, and what the cgroup
-files say from outside, must be the same. A difference is allowed only where ALLOWED names it, with its reason."""
+"""The same bundle run by a peer (Debian's runc, or what HUSK_TEST_PEER names: crun) and by husk, through the same containerd: what a process
+sees from inside, and what the cgroup files say from outside, must be the same. A difference is allowed only where ALLOWED names it, with its reason."""
 import copy
+import difflib
 import glob
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,26 +18,34 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import daemon  # pylint: disable=wrong-import-position
 
-# What differs and may: (pattern, replacement, why both are right). Applied to every fact and file of both sides.
+PEER = os.environ.get("HUSK_TEST_PEER", "runc")
+RUNTIMES = {"runc": [daemon.RUNC], "crun": [daemon.RUNC, "--runc-binary", shutil.which("crun") or "crun"],
+            "husk": [os.environ.get("HUSK_TEST_RUNTIME", daemon.HUSK)]}
+
+# What differs and may: (peers, pattern, replacement, why both are right). Applied to every fact and file of both sides.
 ALLOWED = [
-    (r"^mount \S+ (/proc/\w+|/sys/\w+|/etc/passwd) r[wo],\S+( master:N)? - (devtmpfs|tmpfs) .*", r"mount mask \1",
+    ("runc crun", r"^mount \S+ (/proc/\w+|/sys/\w+|/etc/passwd) r[wo],\S+( master:N)? - (devtmpfs|tmpfs) .*", r"mount mask \1",
      "masks: husk binds the null device of the host, verified, not the container's own (CVE-2025-31133), and one sealed tmpfs (nr_inodes=1)"),
-    (r"^(mount / /mnt/b/doc .* - tmpfs tmpfs rw,size=1024k),mode=755$", r"\1",
-     "config.md, Mounts: a tmpfs without mode has that of the directory it covers; runc 1.1 gives it by chmod, husk as an option"),
-    (r"^masked (\S+) d\S+ 0$", r"masked \1 empty directory", "the sealed tmpfs of a masked directory has mode 0555; runc 1.1 leaves 1777"),
-    (r"^(mount / /sys .* - sysfs sysfs) r[wo]$", r"\1", "ro of sysfs is a flag of the mount; runc sets it on the superblock as well"),
-    (r"^(mount / /sys/fs/cgroup) (rw|ro)(,\S+ - tmpfs) (tmpfs|cgroup) .*", r"\1\3",
+    ("runc crun", r"^(mount / /mnt/b/doc .* - tmpfs tmpfs rw,size=1024k),mode=755$", r"\1",
+     "config.md, Mounts: a tmpfs without mode has that of the directory it covers; the peers give it by chmod, husk as an option"),
+    ("runc crun", r"^masked (\S+) d\S+ 0$", r"masked \1 empty directory", "the sealed tmpfs of a masked directory has mode 0555; the peers leave 1777"),
+    ("runc", r"^(mount / /sys .* - sysfs sysfs) r[wo]$", r"\1", "ro of sysfs is a flag of the mount; runc sets it on the superblock as well"),
+    ("runc", r"^(mount / /sys/fs/cgroup) (rw|ro)(,\S+ - tmpfs) (tmpfs|cgroup) .*", r"\1\3",
      "runc 1.1 leaves the tmpfs above the v1 hierarchies writable although the mount says ro"),
-    (r"^(mount / /sys/fs/cgroup \S+) - cgroup2 .*", r"\1 - cgroup2",
+    ("runc", r"^(mount / /sys/fs/cgroup \S+) - cgroup2 .*", r"\1 - cgroup2",
      "without a cgroup namespace husk binds the host's mount; runc mounts anew, which takes nsdelegate away from the host"),
-    (r"^(mount / /sys/fs/cgroup/\S+ \S+) - cgroup \w+ ", r"\1 - cgroup ", "the name that stands for a source: runc's is the hierarchy's"),
-    (r"^(mount \S+ /mnt/version ro),nosuid,nodev,noexec,", r"\1,", "runc's remount of a read-only bind drops what the source forbids; husk only adds, as mount_setattr does"),
-    (r"^(mount \S+ / ro)(,nosuid)?(,nodev)? - tmpfs", r"\1 - tmpfs", "runc 1.1's remount of a read-only root drops nosuid and nodev; husk keeps them"),
-    (r"^file cpu.weight (20|59)$", "file cpu.weight of 512 shares",
-     "runc 1.1: linear; husk: the formula of the kernel's 1024 to 100, as runc 1.3.2 and crun 1.23"),
-    (r"^(owner \S+) (0|65534):65534$", r"\1 of a user namespace",
+    ("runc", r"^(mount / /sys/fs/cgroup/\S+ \S+) - cgroup \w+ ", r"\1 - cgroup ", "the name that stands for a source: runc's is the hierarchy's"),
+    ("runc", r"^(mount \S+ /mnt/version ro),nosuid,nodev,noexec,", r"\1,", "runc's remount of a read-only bind drops what the source forbids; husk only adds, as mount_setattr does"),
+    ("runc", r"^(mount \S+ / ro)(,nosuid)?(,nodev)? - tmpfs", r"\1 - tmpfs", "runc 1.1's remount of a read-only root drops nosuid and nodev; husk keeps them"),
+    ("runc crun", r"^file cpu.weight (20|59)$", "file cpu.weight of 512 shares",
+     "runc 1.1 and crun 1.21: linear; husk: the formula of the kernel's 1024 to 100, as runc 1.3.2 and crun 1.23"),
+    ("runc", r"^(owner \S+) (0|65534):65534$", r"\1 of a user namespace",
      "config-linux.md, Cgroup ownership: husk gives a cgroup that is mounted writable to its user; runc does so with the systemd driver alone"),
-    (r"^(dev drwxrwxrwt root) +(root|65534) +(\d+ mqueue)$", r"\1 \3", "group of /dev/mqueue in a user namespace: 0 here, unmapped in runc 1.1"),
+    ("runc", r"^(dev drwxrwxrwt root) +(root|65534) +(\d+ mqueue)$", r"\1 \3", "group of /dev/mqueue in a user namespace: 0 here, unmapped in runc 1.1"),
+    ("crun", r"^(mount \S+ \S+ \S+)( (shared|master):N| unbindable)+ - ", r"\1 - ",
+     "config-linux.md, Rootfs Mount Propagation, names no default: crun's is rprivate, also for binds that ask for another; runc as husk"),
+    ("crun", r"^(mount /\w+ /dev/\w+ rw),nosuid,noexec(,relatime - devtmpfs) ", r"\1\2 ", "devices bound into a user namespace; runc as husk"),
+    ("crun", r"^env HOME=(/root)?$", "env HOME=", "an empty HOME: crun keeps it, husk and runc take the one of the user's passwd entry"),
 ]
 
 PROBE = r"""
@@ -45,7 +56,7 @@ ls -l /dev /dev/deep 2>/dev/null | sed -E 's/ [A-Z][a-z]{2} +[0-9]+ +[0-9:]+ / /
 ls -ld / /dev /proc /sys /tmp /dev/shm /run 2>/dev/null | sed -E 's/^(.{10}) +[0-9]+ /\1 /; s/ +[0-9]+ +[A-Z][a-z]{2} +[0-9]+ +[0-9:]+ / /; s/^/dir /'
 env | sort | sed 's/^/env /'
 for k in cgroup ipc mnt net pid user uts time; do echo "ns $k $(readlink /proc/self/ns/$k)"; done
-sed 's/^/cgroup /; s/-husk$/-X/; s/-runc$/-X/' /proc/self/cgroup
+sed -E 's/^/cgroup /; s/-(husk|runc|crun)$/-X/' /proc/self/cgroup
 for f in kernel/hostname kernel/domainname net/ipv4/ip_forward kernel/msgmax kernel/shmmax net/ipv4/ping_group_range; do echo "sysctl $f $(cat /proc/sys/$f 2>&1)"; done
 cat /proc/self/uid_map /proc/self/gid_map 2>/dev/null | sed 's/^/map /'
 echo "oom $(cat /proc/self/oom_score_adj)"
@@ -249,12 +260,15 @@ CGROUP_FILES = ("memory.limit_in_bytes", "memory.soft_limit_in_bytes", "pids.max
 
 
 def allowed(line):
-    for pattern, to, _why in ALLOWED:
-        line = re.sub(pattern, to, line)
+    for peers, pattern, to, _why in ALLOWED:
+        if PEER in peers.split():
+            line = re.sub(pattern, to, line)
     return line
 
 
-def facts(text):
+def facts(text, rootfs):
+    # mountinfo names it from the top of its file system.
+    text = re.sub(rf"\S*{re.escape('/'.join(rootfs.rsplit('/', 2)[1:]))}", "ROOTFS", text)
     host = {k: os.readlink(f"/proc/self/ns/{k}") for k in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts", "time")}
     found = []
     for line in text.splitlines():
@@ -264,7 +278,7 @@ def facts(text):
         m = re.match(r"status (NS\w+):\s(.*)", line)
         if m:
             line = f"levels {m[1]} {len(m[2].split())}"
-        found.append(re.sub(r"\bdiff-[a-z-]+-(husk|runc)\b", "diff-X", allowed(line).rstrip()))
+        found.append(re.sub(r"\bdiff-[a-z-]+-(husk|runc|crun)\b", "diff-X", allowed(line).rstrip()))
     # The kernel lists mounts by age: the order in which a runtime makes them is its own affair.
     return [line for line in found if not line.startswith("mount ")] + sorted(line for line in found if line.startswith("mount "))
 
@@ -278,51 +292,78 @@ class DifferentialTest(unittest.TestCase):
         cls.addClassCleanup(daemon.remove_cgroups, "diff")
         cls.addClassCleanup(lambda: cls.daemon.__exit__(None, None, None))
         cls.daemon.start()
-        cls.rootfs = f"{cls.daemon.dir}/rootfs"
         tool = os.path.join(daemon.REPO, "contrib/oci_image.py")
-        subprocess.run(["/usr/bin/python3", "-c", f"import sys; sys.path.insert(0, {os.path.dirname(tool)!r}); import oci_image, io, tarfile;"
-                        f" tarfile.open(fileobj=io.BytesIO(oci_image.busybox_layer())).extractall({cls.rootfs!r})"], check=True)
+        for who in (PEER, "husk"):
+            subprocess.run(["/usr/bin/python3", "-c", f"import sys; sys.path.insert(0, {os.path.dirname(tool)!r}); import oci_image, io, tarfile;"
+                            f" tarfile.open(fileobj=io.BytesIO(oci_image.busybox_layer())).extractall({cls.rootfs(who)!r})"], check=True)
 
-    def observe(self, case, runtime):
-        cid = f"diff-{case}-{runtime.split('.')[2]}"
-        config = variant(CASES[case])(self.rootfs)
+    @classmethod
+    def rootfs(cls, who):
+        return f"{cls.daemon.dir}/rootfs-{who}"
+
+    def launch(self, case, who):
+        """The client, and where what its container says goes."""
+        cid = f"diff-{case}-{who}"
+        config = variant(CASES[case])(self.rootfs(who))
         config["linux"]["cgroupsPath"] = f"/diff/{cid}"
         # The probe's output, then a pause in which the cgroup files are read from outside.
-        config["process"]["args"][2] += "\necho END\nsleep 1000\n"
+        config["process"]["args"][2] += "\necho END\nexec sleep 1000\n"
         path = f"{self.daemon.dir}/config-{cid}.json"
         with open(path, "w", encoding="utf-8") as f:
             json.dump(config, f)
         out = f"{self.daemon.dir}/out-{cid}"
         with open(out, "w", encoding="utf-8") as f:
-            ctr = subprocess.Popen(["ctr", "-a", self.daemon.address, "run", "--runtime", runtime, "--config", path, cid], stdout=f, stderr=f,
-                                   stdin=subprocess.DEVNULL)
+            return subprocess.Popen(["ctr", "-a", self.daemon.address, "run", "--rm", "--runtime", *RUNTIMES[who], "--config", path, cid],
+                                    stdout=f, stderr=f, stdin=subprocess.DEVNULL), out
+
+    def inside(self, case, who, ctr, out):
+        end = time.monotonic() + 20 * daemon.SLOW
+        text = ""
+        while "END\n" not in text and time.monotonic() < end and ctr.poll() is None:
+            time.sleep(0.02)
+            with open(out, encoding="utf-8", errors="replace") as f:
+                text = f.read()
+        self.assertIn("END\n", text, f"{case} by {who}")
+        return facts(text[:text.index("END\n")], self.rootfs(who))
+
+    @staticmethod
+    def directories(case, who):
+        return glob.glob(f"/sys/fs/cgroup/*/diff/diff-{case}-{who}") + glob.glob(f"/sys/fs/cgroup/diff/diff-{case}-{who}")
+
+    def outside(self, case, who):
+        lines = []
+        for directory in self.directories(case, who):
+            for name in CGROUP_FILES:
+                if os.path.exists(f"{directory}/{name}"):
+                    with open(f"{directory}/{name}", encoding="utf-8") as f:
+                        lines += [allowed(f"file {name} {line}") for line in f.read().splitlines()]
+        return sorted(lines)
+
+    def end(self, case, who, ctr):
+        """By the death of its init, after which its client removes all: a ctr more would cost more than the container."""
+        for directory in self.directories(case, who)[:1]:
+            with open(f"{directory}/cgroup.procs", encoding="utf-8") as f:
+                for pid in f.read().split():
+                    os.kill(int(pid), signal.SIGKILL)
         try:
-            end = time.monotonic() + 20 * daemon.SLOW
-            text = ""
-            while "END\n" not in text and time.monotonic() < end and ctr.poll() is None:
-                time.sleep(0.02)
-                with open(out, encoding="utf-8", errors="replace") as f:
-                    text = f.read()
-            self.assertIn("END\n", text, f"{case} by {runtime}")
-            outside = []
-            for directory in glob.glob(f"/sys/fs/cgroup/*/diff/{cid}") + glob.glob(f"/sys/fs/cgroup/diff/{cid}"):
-                for name in CGROUP_FILES:
-                    if os.path.exists(f"{directory}/{name}"):
-                        with open(f"{directory}/{name}", encoding="utf-8") as f:
-                            outside += [allowed(f"file {name} {line}") for line in f.read().splitlines()]
-        finally:
-            self.daemon.ctr("tasks", "rm", "-f", cid, check=False)
             ctr.wait(30 * daemon.SLOW)
-            self.daemon.ctr("containers", "rm", cid, check=False)
+        finally:
+            ctr.kill()
             for made in ("made", "mnt"):
-                subprocess.run(["rm", "-rf", f"{self.rootfs}/{made}"], check=True)
-        return facts(text[:text.index("END\n")]), sorted(outside)
+                shutil.rmtree(f"{self.rootfs(who)}/{made}", ignore_errors=True)
 
     def compare(self, case):
-        peer = self.observe(case, daemon.RUNC)
-        ours = self.observe(case, os.environ.get("HUSK_TEST_RUNTIME", daemon.HUSK))
-        self.assertEqual(peer[0], ours[0], "from inside")
-        self.assertEqual(peer[1], ours[1], "cgroup files")
+        """Both at once: they meet nowhere, and the machine may have two processors."""
+        ctrs = {who: self.launch(case, who) for who in (PEER, "husk")}
+        try:
+            inside = {who: self.inside(case, who, *ctrs[who]) for who in ctrs}
+            outside = {who: self.outside(case, who) for who in ctrs}
+        finally:
+            for who, (ctr, _) in ctrs.items():
+                self.end(case, who, ctr)
+        for where, found in (("inside", inside), ("cgroup files", outside)):
+            differences = list(difflib.unified_diff(found[PEER], found["husk"], PEER, "husk", n=0, lineterm=""))
+            self.assertEqual(differences, [], where)
 
 
 def add(case):
@@ -334,6 +375,8 @@ for name in CASES:
 
 if __name__ == "__main__":
     daemon.require()
-    if subprocess.run(["which", "runc"], capture_output=True, check=False).returncode != 0:
-        daemon.skip("runc is not installed: nothing to compare with")
+    if PEER == "crun" and not os.path.exists("/sys/fs/cgroup/cgroup.procs"):
+        daemon.skip("cgroup v1: crun is compared on v2 (tests/run.sh --vm)")
+    if not shutil.which(PEER):
+        daemon.skip(f"{PEER} is not installed: nothing to compare with")
     unittest.main(verbosity=2)
