@@ -13,11 +13,12 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import shim  # pylint: disable=wrong-import-position
+import units  # pylint: disable=wrong-import-position
 
 ROOT = "/sys/fs/cgroup"
 MIB = 1 << 20
 COUNT = int(os.environ.get("HUSK_TEST_OOMS", "30"))
-HAS_SYSTEMD = os.path.isdir("/run/systemd/system") and os.path.exists(f"{ROOT}/cgroup.procs") and os.path.exists(f"{shim.BIN}/husk-systemd")
+HAS_SYSTEMD = units.IS_HERE and os.path.exists(f"{ROOT}/cgroup.procs") and os.path.exists(f"{shim.BIN}/husk-systemd")
 GREEDY = ["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]
 PARENT = ["sh", "-c", " ".join(GREEDY) + "; exit 3"]
 
@@ -47,7 +48,7 @@ class PodTest(unittest.TestCase):
 class OomTest(PodTest):
     def unit(self, cid):
         """(cgroupsPath, its cgroup) of a slice that is this test's alone."""
-        self.addCleanup(subprocess.run, ["systemctl", "stop", f"husktest{self.name}.slice"], check=False, capture_output=True)
+        self.addCleanup(units.systemctl, "stop", f"husktest{self.name}.slice")
         return f"husktest{self.name}.slice:husk:{cid}", f"{ROOT}/husktest{self.name}.slice/husk-{cid}.scope"
 
     def many(self, where):
@@ -107,7 +108,7 @@ class WhoseLimit(PodTest):
         super().setUp()
         if self.by_systemd:
             self.top, self.inner = f"husktest{self.name}.slice", f"husktest{self.name}-inner.slice"
-            self.addCleanup(subprocess.run, ["systemctl", "stop", self.top], check=False, capture_output=True)
+            self.addCleanup(units.systemctl, "stop", self.top)
             self.above = f"/{self.top}/{self.inner}"
         else:
             self.top = self.pod.cgroup[1:]

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The systemd cgroup driver against the systemd that runs this machine (the virtual machine's, usually): units, their properties and the
 files, before and after daemon-reload; what a create, a failed create, an update, a delete and a crash leave. Without containerd."""
+import concurrent.futures
 import glob
 import json
 import os
@@ -20,24 +21,14 @@ COPY = tempfile.mkdtemp(prefix="husk-bin-")
 os.environ["HUSK_BIN"] = COPY
 import shim  # pylint: disable=wrong-import-position
 import ttrpc  # pylint: disable=wrong-import-position
+import units  # pylint: disable=wrong-import-position
+from daemon import SLOW  # pylint: disable=wrong-import-position
+from units import read, show, systemctl  # pylint: disable=wrong-import-position
 
 ROOT = "/sys/fs/cgroup"
 MIB = 1 << 20
 INFINITY = "infinity"
 HELPER = os.path.join(COPY, "husk-systemd")
-
-
-def read(path):
-    with open(path, encoding="ascii") as f:
-        return f.read().strip()
-
-
-def systemctl(*args):
-    return subprocess.run(["systemctl", *args], capture_output=True, text=True, check=False)
-
-
-def show(unit, name):
-    return systemctl("show", "--value", "-p", name, unit).stdout.strip()
 
 
 def cgroup_of(pid):
@@ -304,9 +295,79 @@ class SystemdTest(unittest.TestCase):
         self.is_gone()
 
 
+class Storm(unittest.TestCase):
+    """Two hundred containers started at once, in a slice of a pod each ten: systemd answers others meanwhile, and holds what was asked for."""
+    PODS, EACH = 20, 10
+
+    def setUp(self):
+        self.pods = [shim.Pod(f"pod{n}") for n in range(self.PODS)]
+        for pod in self.pods:
+            self.addCleanup(systemctl, "stop", self.slice(pod))
+            self.addCleanup(pod.close)
+
+    @staticmethod
+    def slice(pod):
+        return f"husktest{os.path.basename(pod.dir).replace('-', '')}.slice"
+
+    @staticmethod
+    def name(pod, n):
+        return f"{os.path.basename(pod.dir)}-{n}"
+
+    def start_all(self, where):
+        """Each Create is under way before the first is answered."""
+        creates = []
+        for n in range(self.EACH):
+            for pod in self.pods:
+                cid = self.name(pod, n)
+                bundle = pod.bundle(cid, ["sleep", "1000"], placed(where(pod, n), pids={"limit": 50 + n}))
+                creates.append((pod, cid, pod.client.start_task("Create", id=cid, bundle=bundle)))
+        starts = []
+        for pod, cid, create in creates:
+            create.result(120 * SLOW)
+            starts.append(pod.client.start_task("Start", id=cid))
+        for start in starts:
+            start.result(120 * SLOW)
+
+    @staticmethod
+    def read_once():
+        begin = time.monotonic()
+        subprocess.run(["busctl", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "NNames"],
+                       check=True, capture_output=True)
+        return time.monotonic() - begin
+
+    def reads_during(self, work):
+        """How long each read from systemd took while work ran, in milliseconds, in order of length."""
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            done, took = pool.submit(work), []
+            while not done.done():
+                took.append(self.read_once() * 1000)
+            done.result()
+        return sorted(took)
+
+    def finish_all(self):
+        calls = [(pod, self.name(pod, n)) for pod in self.pods for n in range(self.EACH)]
+        for method, fields in (("Kill", {"signal": 9, "all": True}), ("Wait", {}), ("Delete", {})):
+            for call in [pod.client.start_task(method, id=cid, **fields) for pod, cid in calls]:
+                call.result(120 * SLOW)
+
+    def test_two_hundred(self):
+        quiet = sorted(self.read_once() * 1000 for _ in range(50))
+        beside = self.reads_during(lambda: self.start_all(lambda pod, n: f"{pod.cgroup}/{self.name(pod, n)}"))
+        self.finish_all()
+        during = self.reads_during(lambda: self.start_all(lambda pod, n: f"{self.slice(pod)}:husk:{self.name(pod, n)}"))
+        for what, took in (("quiet", quiet), ("200 starts without systemd", beside), ("200 starts with it", during)):
+            print(f"{what}: {len(took)} reads, median {took[len(took) // 2]:.0f} ms, p99 {took[int(len(took) * .99)]:.0f} ms")
+        self.assertEqual(systemctl("daemon-reload").returncode, 0)
+        for pod in self.pods:
+            for n in range(self.EACH):
+                unit = f"husk-{self.name(pod, n)}.scope"
+                self.assertEqual(read(f"{ROOT}/{self.slice(pod)}/{unit}/pids.max"), str(50 + n))
+        self.finish_all()
+
+
 if __name__ == "__main__":
     try:
-        if not os.path.isdir("/run/systemd/system"):
+        if not units.IS_HERE:
             print("SKIP: systemd does not run this machine (tests/run.sh --vm has one that it does)")
             sys.exit(shim.SKIP)
         if not os.path.exists(f"{ROOT}/cgroup.procs"):

@@ -5,7 +5,6 @@ files that agree before and after daemon-reload, devices that stay filtered, not
 import glob
 import json
 import os
-import subprocess
 import sys
 import time
 import unittest
@@ -13,22 +12,11 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import shim  # pylint: disable=wrong-import-position
 import ttrpc  # pylint: disable=wrong-import-position
+import units  # pylint: disable=wrong-import-position
+from units import read, show, systemctl  # pylint: disable=wrong-import-position
 
 ROOT = "/sys/fs/cgroup"
 MIB = 1 << 20
-
-
-def read(path):
-    with open(path, encoding="ascii") as f:
-        return f.read().strip()
-
-
-def systemctl(*args):
-    return subprocess.run(["systemctl", *args], capture_output=True, text=True, check=False)
-
-
-def show(unit, name):
-    return systemctl("show", "--value", "-p", name, unit).stdout.strip()
 
 
 def cgroups_of(text):
@@ -125,7 +113,7 @@ class SystemdV1Test(unittest.TestCase):
 
 if __name__ == "__main__":
     shim.require()
-    if not os.path.isdir("/run/systemd/system"):
+    if not units.IS_HERE:
         print("SKIP: systemd does not run this machine (tests/run.sh --vm=bookworm-v1 has one that it does)")
         sys.exit(shim.SKIP)
     if os.path.exists(f"{ROOT}/cgroup.procs"):

@@ -18,6 +18,7 @@ import threading
 import time
 
 import ttrpc
+from daemon import SLOW
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("HUSK_BIN", os.path.join(REPO, "build/release/bin"))
@@ -44,7 +45,7 @@ def require():
         sys.exit(f"no {SHIM}: build first, or set HUSK_BIN")
 
 
-def eventually(predicate, timeout=10, what="condition"):
+def eventually(predicate, timeout=10 * SLOW, what="condition"):
     end = time.monotonic() + timeout
     while True:
         value = predicate()
@@ -80,17 +81,17 @@ class Reader:
         except FileNotFoundError:
             pass  # replaced by another before anybody opened it
 
-    def bytes(self, timeout=10):
+    def bytes(self, timeout=10 * SLOW):
         """Everything up to EOF, which must come."""
         self.thread.join(timeout)
         if self.thread.is_alive():
             raise AssertionError(f"no EOF on {self.path} within {timeout} s, so far {bytes(self.data[-200:])!r}")
         return bytes(self.data)
 
-    def text(self, timeout=10):
+    def text(self, timeout=10 * SLOW):
         return self.bytes(timeout).decode(errors="replace")
 
-    def wait_for(self, needle, timeout=10):
+    def wait_for(self, needle, timeout=10 * SLOW):
         eventually(lambda: needle in bytes(self.data), timeout, f"{needle!r} in {self.path}")
 
     def release(self):
@@ -153,7 +154,7 @@ class Pod:
     # ---- the shim ----
     def command(self, cid, action, *flags, **kwargs):
         return subprocess.run([SHIM, "-namespace", NAMESPACE, "-address", self.grpc, "-publish-binary", "/bin/false", "-id", cid, *flags, action],
-                              env=self.env, capture_output=True, timeout=20, check=False, **kwargs)
+                              env=self.env, capture_output=True, timeout=20 * SLOW, check=False, **kwargs)
 
     def start(self, bundle, cid):
         done = self.command(cid, "start", cwd=bundle, stdin=subprocess.DEVNULL)
@@ -166,7 +167,7 @@ class Pod:
         self.clients.append(client)
         return client
 
-    def call(self, method, timeout=20, **values):
+    def call(self, method, timeout=20 * SLOW, **values):
         return self.client.task(method, timeout, **values)
 
     def delete(self, cid):

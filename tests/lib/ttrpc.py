@@ -13,6 +13,8 @@ import struct
 import threading
 import time
 
+from daemon import SLOW
+
 REQUEST, RESPONSE, DATA = 1, 2, 3
 MAX_PAYLOAD = 4 << 20
 HEADER = struct.Struct(">IIBB")
@@ -230,7 +232,7 @@ class Call:
         self.done = threading.Event()
         self.value = self.error = None
 
-    def result(self, timeout=20):
+    def result(self, timeout=20 * SLOW):
         if not self.done.wait(timeout):
             raise TimeoutError("no answer")
         if self.error:
@@ -318,7 +320,7 @@ class Client:
         request, response = METHODS[method]
         return self.start_call(self.service, method, encode(request, **values), response, timeout_nano)
 
-    def task(self, method, timeout=20, **values):
+    def task(self, method, timeout=20 * SLOW, **values):
         return self.start_task(method, **values).result(timeout)
 
     def close(self):
@@ -388,7 +390,7 @@ class Events:
             self.problems.append(f"bad event: {e!r}")
             conn.close()
 
-    def wait_for(self, predicate, timeout=10):
+    def wait_for(self, predicate, timeout=10 * SLOW):
         """True once predicate(log) holds."""
         end = time.monotonic() + timeout
         with self.changed:
