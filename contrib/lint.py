@@ -17,7 +17,7 @@ LAYERS = {  # folder -> prefixes of project headers it may include
     "oci": ("oci/",),
     "sandbox": ("oci/oci.h", "oci/base/", "sandbox/"),
     "proto": ("proto/",),
-    "shim": ("oci/oci.h", "oci/base/", "sandbox/sandbox.h", "sandbox/view.h", "proto/", "shim/", "husk_version.h"),
+    "shim": ("oci/oci.h", "oci/base/", "sandbox/sandbox.h", "sandbox/carry.h", "sandbox/view.h", "proto/", "shim/", "husk_version.h"),
 }
 ALSO = {"oci": ("husk_version.h",), "proto": ("husk_version.h",)}
 FORBIDDEN_CALLS = ("strcpy", "strcat", "sprintf", "vsprintf", "gets", "atoi", "atol", "alloca", "system", "popen", "tmpnam", "mktemp")

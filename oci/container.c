@@ -266,6 +266,11 @@ static int read_spec(struct oci_container *c, const struct oci_create_opts *o, s
 	return 0;
 }
 
+int oci_container_read_spec(struct oci_container *c, struct hk_err *err)
+{
+	return read_spec(c, &(const struct oci_create_opts){ 0 }, err);
+}
+
 /* All that can be refused before anything exists. */
 static int check_spec(const struct oci_container *c, struct hk_err *err)
 {

@@ -45,5 +45,7 @@ struct oci_container { /* heap; what an exec and the removal need of the spec, a
 void oci_container_drop_spec(struct oci_container *c);
 /* Runs the poststop hooks; -ENOENT when there are none. */
 int oci_container_poststop(struct oci_container *c, oci_hook_fn *fn, void *arg, struct oci_hook_run **ret);
+/* config.json once more, after an upgrade: for hooks and a start that are still to come. */
+int oci_container_read_spec(struct oci_container *c, struct hk_err *err);
 /* Makes the cgroup, limits it, gives it to its owner. On failure nothing is left, or (begun) oci_cgroup_undo is the caller's to call. */
 int oci_container_make_cgroup(struct oci_container *c, struct hk_err *err);

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "oci/base/auto.h"
+#include "oci/base/record.h"
+
 struct oci_exec_defaults {
 	bool has_umask, has_oom_score_adj, has_io_priority;
 	uint32_t umask;
@@ -93,4 +96,86 @@ void oci_exec_defaults_fill(const struct oci_exec_defaults *d, struct oci_proces
 		p->exec_cpu_affinity_initial = d->affinity_initial;
 		p->exec_cpu_affinity_final = d->affinity_final;
 	}
+}
+
+/* ---- an upgrade ---- */
+
+static void save_scheduler(const struct oci_scheduler *s, struct hk_record *to)
+{
+	if (!s->is_set)
+		return;
+	hk_record_begin(to, "scheduler");
+	hk_record_num(to, "policy", s->policy);
+	hk_record_num(to, "nice", s->nice);
+	hk_record_num(to, "priority", s->priority);
+	hk_record_num(to, "flags", (int64_t)s->flags);
+	hk_record_num(to, "runtime", (int64_t)s->runtime);
+	hk_record_num(to, "deadline", (int64_t)s->deadline);
+	hk_record_num(to, "period", (int64_t)s->period);
+	hk_record_end(to);
+}
+
+void oci_exec_defaults_save(const struct oci_exec_defaults *d, struct hk_record *to)
+{
+	if (!d)
+		return;
+	hk_record_begin(to, "exec_defaults");
+	if (d->has_umask)
+		hk_record_num(to, "umask", d->umask);
+	if (d->has_oom_score_adj)
+		hk_record_num(to, "oom_score_adj", d->oom_score_adj);
+	if (d->has_io_priority) {
+		hk_record_num(to, "io_priority_class", d->io_priority_class);
+		hk_record_num(to, "io_priority", d->io_priority);
+	}
+	save_scheduler(&d->scheduler, to);
+	hk_record_str(to, "affinity_initial", d->affinity_initial);
+	hk_record_str(to, "affinity_final", d->affinity_final);
+	for (size_t i = 0; i < d->n_rlimits; i++) {
+		hk_record_begin(to, "rlimit");
+		hk_record_num(to, "resource", d->rlimits[i].resource);
+		hk_record_num(to, "soft", (int64_t)d->rlimits[i].soft);
+		hk_record_num(to, "hard", (int64_t)d->rlimits[i].hard);
+		hk_record_end(to);
+	}
+	hk_record_end(to);
+}
+
+static struct oci_scheduler load_scheduler(const struct hk_value *from)
+{
+	if (!from)
+		return (struct oci_scheduler){ .is_set = false };
+	return (struct oci_scheduler){ .is_set = true, .policy = (uint32_t)hk_value_num(from, "policy"), .nice = (int32_t)hk_value_num(from, "nice"),
+		.priority = (int32_t)hk_value_num(from, "priority"), .flags = (uint64_t)hk_value_num(from, "flags"),
+		.runtime = (uint64_t)hk_value_num(from, "runtime"), .deadline = (uint64_t)hk_value_num(from, "deadline"),
+		.period = (uint64_t)hk_value_num(from, "period") };
+}
+
+int oci_exec_defaults_load(const struct hk_value *from, struct oci_exec_defaults **ret)
+{
+	hk_autofree struct oci_rlimit *rlimits = NULL;
+	struct oci_process p = { 0 };
+
+	if (!from)
+		return 0;
+	p.has_umask = hk_value_get(from, "umask") != NULL;
+	p.umask = (uint32_t)hk_value_num_or(from, "umask", 0);
+	p.has_oom_score_adj = hk_value_get(from, "oom_score_adj") != NULL;
+	p.oom_score_adj = (int)hk_value_num_or(from, "oom_score_adj", 0);
+	p.has_io_priority = hk_value_get(from, "io_priority") != NULL;
+	p.io_priority_class = (int)hk_value_num_or(from, "io_priority_class", 0);
+	p.io_priority = (int)hk_value_num_or(from, "io_priority", 0);
+	p.scheduler = load_scheduler(hk_value_get(from, "scheduler"));
+	p.exec_cpu_affinity_initial = hk_value_str_or(from, "affinity_initial", NULL);
+	p.exec_cpu_affinity_final = hk_value_str_or(from, "affinity_final", NULL);
+	for (const struct hk_value *v = hk_value_get(from, "rlimit"); v; v = hk_value_next(v)) {
+		struct oci_rlimit *more = reallocarray(rlimits, p.n_rlimits + 1, sizeof(*rlimits));
+
+		if (!more)
+			return -ENOMEM;
+		rlimits = p.rlimits = more;
+		rlimits[p.n_rlimits++] = (struct oci_rlimit){ .resource = (int)hk_value_num(v, "resource"), .soft = (uint64_t)hk_value_num(v, "soft"),
+			.hard = (uint64_t)hk_value_num(v, "hard") };
+	}
+	return oci_exec_defaults_keep(&p, ret, NULL);
 }

@@ -463,25 +463,55 @@ static void on_compiled(void *arg, const struct hk_err *err)
 		oci_launch_fail(l, &mine);
 }
 
-int oci_launch_begin(
-    struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err)
+static struct oci_launch *launch_new(struct oci_container *c)
 {
-	struct oci_job *j = hk_take_ptr(*take_job);
 	struct oci_launch *l = calloc(1, sizeof(*l));
-	int r;
 
-	if (!l) {
-		oci_job_free(j);
-		return hk_fail(err, HK_INTERNAL, ENOMEM, "launch");
-	}
-	*l = (struct oci_launch){ .c = c, .job = j, .is_exec = j->is_exec,
-		.is_cgroup_begun = j->is_cgroup_begun, .fn = fn, .arg = arg, .times = j->times };
+	if (!l)
+		return NULL;
+	l->c = c;
 	l->sock = l->first_pidfd = l->console_fd = -1;
 	hk_source_init(&l->src, HK_PASS_IO, on_socket, l);
 	hk_timer_init(&l->timer, oci_launch_timer, l);
 	hk_child_init(&l->first);
 	hk_child_init(&l->final);
 	hk_list_append(&c->launches, &l->node);
+	return l;
+}
+
+int oci_launch_resume(struct oci_container *c, int sock, struct oci_page *page)
+{
+	struct oci_launch *l = launch_new(c);
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	l->page = page;
+	l->state = LS_CREATED;
+	c->init = l;
+	r = sock < 0 ? 0 : hk_source_add(c->engine->loop, &l->src, sock, EPOLLIN);
+	if (r == 0)
+		l->sock = sock;
+	return r;
+}
+
+int oci_launch_begin(
+    struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err)
+{
+	struct oci_job *j = hk_take_ptr(*take_job);
+	struct oci_launch *l = launch_new(c);
+	int r;
+
+	if (!l) {
+		oci_job_free(j);
+		return hk_fail(err, HK_INTERNAL, ENOMEM, "launch");
+	}
+	l->job = j;
+	l->is_exec = j->is_exec;
+	l->is_cgroup_begun = j->is_cgroup_begun;
+	l->fn = fn;
+	l->arg = arg;
+	l->times = j->times;
 	if (!l->is_exec)
 		c->init = l;
 	if (!l->is_exec && c->spec->seccomp.is_set && !j->bpf.insns) {

@@ -97,6 +97,8 @@ struct oci_launch {
 _Noreturn void oci_child_create(struct oci_job *j);
 _Noreturn void oci_child_exec(struct oci_job *j);
 
+/* carry.c's: an init that waits for its start (sock -1: it has ended). Takes both on success. */
+int oci_launch_resume(struct oci_container *c, int sock, struct oci_page *page);
 /* launch.c. Takes *take_job (heap). On error the job is freed and nothing is left; else fn runs once, later. */
 int oci_launch_begin(struct oci_container *c, struct oci_job **take_job, oci_launch_fn *fn, void *arg, struct hk_err *err);
 int oci_launch_start(struct oci_launch *l, oci_done_fn *fn, void *arg, struct hk_err *err);

@@ -20,6 +20,7 @@
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
+#include "oci/base/record.h"
 #include "oci/base/str.h"
 #include "oci/spec.h"
 
@@ -292,6 +293,39 @@ void oci_rdt_free(struct oci_rdt *r)
 		return;
 	free((void *)(uintptr_t)r->fs.root);
 	free(r);
+}
+
+void oci_rdt_save(const struct oci_rdt *r, struct hk_record *to)
+{
+	if (!r)
+		return;
+	hk_record_begin(to, "rdt");
+	hk_record_str(to, "root", r->fs.root);
+	hk_record_str(to, "group", r->group);
+	hk_record_str(to, "mon", r->mon);
+	hk_record_bool(to, "is_group_made", r->is_group_made);
+	hk_record_bool(to, "is_group_ours", r->is_group_ours);
+	hk_record_end(to);
+}
+
+int oci_rdt_load(const struct hk_value *from, struct oci_rdt **ret)
+{
+	struct oci_rdt *r = from ? calloc(1, sizeof(*r)) : NULL;
+
+	if (!from)
+		return 0;
+	if (!r)
+		return -ENOMEM;
+	r->fs = (struct oci_rdt_fs){ .root = strdup(hk_value_str(from, "root")), .make = mkdir, .remove = rmdir };
+	if (!r->fs.root)
+		return -ENOMEM;
+	if (hk_fmt(r->group, sizeof(r->group), "%s", hk_value_str(from, "group")) < 0 ||
+	    hk_fmt(r->mon, sizeof(r->mon), "%s", hk_value_str_or(from, "mon", "")) < 0)
+		hk_value_wrong(from, "group", "is too long");
+	r->is_group_made = hk_value_bool(from, "is_group_made");
+	r->is_group_ours = hk_value_bool(from, "is_group_ours");
+	*ret = r;
+	return 0;
 }
 
 /* Which class it had nobody remembers: its monitoring group may be in any. */

@@ -8,6 +8,8 @@
 struct hk_err;
 struct oci_intel_rdt;
 struct oci_rdt;
+struct hk_record;
+struct hk_value;
 
 struct oci_rdt_fs {
 	const char *root;
@@ -29,5 +31,8 @@ int oci_rdt_enter(const struct oci_rdt *r, bool is_exec, struct hk_err *err);
 /* Removes the directories that are the container's. Accepts NULL; a second time is harmless. */
 void oci_rdt_remove(const struct oci_rdt *r);
 void oci_rdt_free(struct oci_rdt *r);
+/* Over an upgrade (oci/carry.h). NULL is nothing, and so read. */
+void oci_rdt_save(const struct oci_rdt *r, struct hk_record *to);
+int oci_rdt_load(const struct hk_value *from, struct oci_rdt **ret);
 /* The same by the id alone, after a dead shim. */
 void oci_rdt_cleanup(const struct oci_rdt_fs *fs, const char *id);

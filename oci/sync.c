@@ -33,6 +33,13 @@ struct oci_page *oci_page_new(void)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+struct oci_page *oci_page_map(int fd)
+{
+	void *p = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(struct oci_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
 void oci_page_free(struct oci_page *p)
 {
 	if (p)

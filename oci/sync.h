@@ -112,6 +112,8 @@ const char *oci_step_name(unsigned step);
 /* A zeroed page, or NULL; unmap with oci_page_free. */
 struct oci_page *oci_page_new(void);
 void oci_page_free(struct oci_page *p);
+/* The same page in another image of the shim, by a descriptor of it; NULL: it cannot be mapped. */
+struct oci_page *oci_page_map(int fd);
 
 /* One message with at most one fd (-1 = none). 0 or -errno; EPIPE when the other side is gone. */
 int oci_sync_send(int sock, enum oci_msg_type type, int32_t value, int fd);

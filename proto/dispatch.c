@@ -118,6 +118,43 @@ static void run(struct ttrpc_session *s, uint32_t stream, const struct ttrpc_ser
 	protobuf_c_message_free_unpacked(msg, NULL);
 }
 
+static const struct ttrpc_method *find(struct ttrpc_session *s, const struct ttrpc_past_call *p, const struct ttrpc_service **ret)
+{
+	const struct ttrpc_method *method;
+
+	*ret = find_service(s->server, p->service);
+	method = *ret ? find_method(*ret, p->method) : NULL;
+	if (!method)
+		refuse_name(s, p->stream, "method", p->method);
+	return method;
+}
+
+void ttrpc_session_again(struct ttrpc_session *s, const struct ttrpc_past_call *p)
+{
+	const struct ttrpc_request rq = { .service = p->service, .method = p->method, .payload = p->payload, .payload_len = p->payload_len,
+		.timeout_ns = p->timeout_ns, .traceparent = "" };
+	const struct ttrpc_service *service;
+	const struct ttrpc_method *method = find(s, p, &service);
+
+	if (method)
+		run(s, p->stream, service, method, &rq);
+}
+
+struct ttrpc_call *ttrpc_session_resume(struct ttrpc_session *s, const struct ttrpc_past_call *p)
+{
+	const struct ttrpc_service *service;
+	const struct ttrpc_method *method = find(s, p, &service);
+	struct ttrpc_call *c = method ? call_new(s, p->stream, "") : NULL;
+
+	if (method && !c)
+		refuse(s, p->stream, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
+	if (!c)
+		return NULL;
+	c->service = service->name;
+	c->method = method->name;
+	return c;
+}
+
 static void on_request(struct ttrpc_session *s, const struct ttrpc_frame *f)
 {
 	const struct ttrpc_service *service;

@@ -60,6 +60,19 @@ struct ttrpc_session {
 void ttrpc_session_init(struct ttrpc_session *s, struct ttrpc_server *server, ttrpc_sink_fn *sink, void *owner);
 /* Acts on one frame: wrong stream ids, unknown names and bad bytes are answered, unknown frame types ignored. */
 void ttrpc_session_input(struct ttrpc_session *s, const struct ttrpc_frame *f);
+/*
+ * An unanswered call that came before this process was replaced by another version of itself: made again in a new session. _again runs its handler, with a
+ * request of the given bytes; _resume gives the bare call to whoever will answer it. NULL: no such method, or no memory, and that was its answer.
+ */
+struct ttrpc_past_call {
+	const char *service, *method;
+	uint32_t stream;
+	int64_t timeout_ns; /* what is left of it; 0 = none */
+	const uint8_t *payload;
+	size_t payload_len;
+};
+void ttrpc_session_again(struct ttrpc_session *s, const struct ttrpc_past_call *p);
+struct ttrpc_call *ttrpc_session_resume(struct ttrpc_session *s, const struct ttrpc_past_call *p);
 /* Orphans every unanswered call (and calls their ttrpc_orphan_fn). The sink is not called again. */
 void ttrpc_session_done(struct ttrpc_session *s);
 

@@ -113,6 +113,38 @@ void ttrpc_reader_done(struct ttrpc_reader *r)
 	reset(r);
 }
 
+struct ttrpc_half ttrpc_reader_half(const struct ttrpc_reader *r)
+{
+	if (ttrpc_reader_is_idle(r))
+		return (struct ttrpc_half){ 0 };
+	return (struct ttrpc_half){ .head = r->head, .payload = r->buf, .n_head = r->n_head, .done = r->done, .is_skipping = r->is_skipping };
+}
+
+bool ttrpc_reader_resume(struct ttrpc_reader *r, const struct ttrpc_half *h)
+{
+	uint32_t want;
+
+	*r = (struct ttrpc_reader){ 0 };
+	if (h->n_head > TTRPC_HEADER_BYTES)
+		return false;
+	if (h->n_head > 0)
+		memcpy(r->head, h->head, h->n_head);
+	r->n_head = (uint8_t)h->n_head;
+	if (h->n_head < TTRPC_HEADER_BYTES)
+		return h->done == 0;
+	want = get_be32(r->head);
+	if (h->done >= want && h->done > 0)
+		return false;
+	r->is_skipping = h->is_skipping;
+	r->done = (uint32_t)h->done;
+	if (h->done == 0 || h->is_skipping)
+		return true;
+	r->buf = h->payload && want <= TTRPC_PAYLOAD_MAX ? malloc(want) : NULL;
+	if (r->buf)
+		memcpy(r->buf, h->payload, h->done);
+	return r->buf != NULL;
+}
+
 struct ttrpc_buf *ttrpc_buf_new(enum ttrpc_type type, uint8_t flags, uint32_t stream, size_t len)
 {
 	struct ttrpc_buf *b;

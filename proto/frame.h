@@ -41,6 +41,17 @@ bool ttrpc_reader_next(struct ttrpc_reader *r, const uint8_t **data, size_t *len
 /* True between frames: an end of the connection here is a clean one. */
 bool ttrpc_reader_is_idle(const struct ttrpc_reader *r);
 void ttrpc_reader_done(struct ttrpc_reader *r);
+/*
+ * A half-read frame in another reader: the head, what of the payload had come (NULL when it is skipped), and how much that was. False: no memory, or
+ * more than there can be.
+ */
+struct ttrpc_half {
+	const uint8_t *head, *payload;
+	size_t n_head, done;
+	bool is_skipping;
+};
+struct ttrpc_half ttrpc_reader_half(const struct ttrpc_reader *r);
+bool ttrpc_reader_resume(struct ttrpc_reader *r, const struct ttrpc_half *h);
 
 /* One message ready to be written, header first. Whoever holds it frees it. */
 struct ttrpc_buf {

@@ -189,6 +189,16 @@ int console_start(struct console *c, int *take_master, int in, int out)
 	return 0;
 }
 
+int console_take_over(struct console *c)
+{
+	/* Level-triggered once, so that a hang-up of meanwhile is seen. */
+	int r = hk_source_add(c->loop, &c->on_master, c->master, EPOLLIN);
+
+	if (r == 0)
+		watch_all(c);
+	return r;
+}
+
 void console_exited(struct console *c)
 {
 	if (c->is_exited)

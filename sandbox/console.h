@@ -32,6 +32,8 @@ struct console {
 void console_init(struct console *c, struct hk_loop *l, console_end_fn *fn, void *owner);
 /* Takes *take_master. fn runs once, after console_exited, when all that could be read has arrived in `out`. */
 int console_start(struct console *c, int *take_master, int in, int out);
+/* An earlier image of the shim has read and written before: all fields are as they were then, the master is taken on success. */
+int console_take_over(struct console *c);
 /* The process is dead: what is readable now is the last. */
 void console_exited(struct console *c);
 int console_resize(struct console *c, uint16_t cols, uint16_t rows);

@@ -11,6 +11,7 @@
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
 #include "oci/base/log.h"
+#include "sandbox/carry_priv.h"
 #include "sandbox/checkpoint.h"
 #include "sandbox/pod.h"
 #include "sandbox/podsandbox_priv.h"
@@ -155,6 +156,11 @@ int container_watch_init(struct sbx_container *c, const struct oci_launched *l, 
 	(void)proc_step(&c->init.state, PE_START, NULL);
 	(void)proc_step(&c->init.state, PE_RUNS, NULL);
 	return 0;
+}
+
+int container_take_over(struct sbx_container *c, const struct hk_value *child)
+{
+	return carry_read_child(c->pod->reaper, child, &c->init.child, on_init_exit, c);
 }
 
 void container_settle(struct sbx_container *c)

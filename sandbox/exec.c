@@ -12,6 +12,7 @@
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
 #include "oci/base/str.h"
+#include "sandbox/carry_priv.h"
 #include "sandbox/pod.h"
 #include "sandbox/stdio.h"
 
@@ -110,6 +111,24 @@ static void on_exit_of_exec(void *owner, const struct hk_exit *x)
 		oom_look(proc->c); /* what ended it is told before its end */
 	process_tell_exit(proc);
 	container_settle(proc->c);
+}
+
+int exec_take_over(struct sbx_process *proc, const struct hk_value *child)
+{
+	return carry_read_child(proc->c->pod->reaper, child, &proc->child, on_exit_of_exec, proc);
+}
+
+void exec_take_over_timers(struct sbx_process *proc, const struct hk_value *from)
+{
+	struct hk_loop *loop = proc->c->pod->loop;
+	uint64_t left_ms;
+
+	hk_timer_init(&proc->linger, on_linger_over, proc);
+	if (carry_time_left(from, "linger", &left_ms))
+		hk_timer_set(loop, &proc->linger, left_ms);
+	hk_timer_init(&proc->tree_timer, end_tree, proc);
+	if (carry_time_left(from, "tree_timer", &left_ms))
+		hk_timer_set(loop, &proc->tree_timer, left_ms);
 }
 
 static void on_launched(void *arg, const struct oci_launched *l, const struct hk_err *launch_err)

@@ -8,6 +8,7 @@
 
 #include "oci/base/err.h"
 #include "oci/base/log.h"
+#include "sandbox/carry_priv.h"
 #include "sandbox/checkpoint.h"
 #include "sandbox/pod.h"
 
@@ -30,6 +31,12 @@ static void on_stuck(void *owner)
 	if (proc->state == PROC_RUNNING && oci_cgroup_stuck(oci_container_cgroup(proc->c->oci), text, sizeof(text)))
 		log_warn("killed, but does not die", LOG_STR("id", proc->c->id), LOG_STR("exec_id", proc->exec_id ? proc->exec_id : ""),
 		    LOG_STR("err", text));
+}
+
+void kill_take_over(struct sbx_process *proc, uint64_t left_ms)
+{
+	hk_timer_init(&proc->stuck, on_stuck, proc);
+	hk_timer_set(proc->c->pod->loop, &proc->stuck, left_ms);
 }
 
 /* SIGKILL was sent, perhaps not for the first time. */

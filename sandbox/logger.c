@@ -21,7 +21,9 @@
 #include "oci/base/child.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
+#include "oci/base/record.h"
 #include "oci/base/str.h"
+#include "sandbox/carry_priv.h"
 #include "sandbox/stdio_priv.h"
 
 enum {
@@ -47,6 +49,23 @@ struct logger {
 	logger_end_fn *ended;
 	void *owner;
 };
+
+static void on_ready(void *owner, uint32_t events);
+static void on_unready(void *owner);
+
+static struct logger *logger_new(struct hk_loop *loop)
+{
+	struct logger *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->loop = loop;
+	l->ready_fd = l->input[0] = l->input[1] = -1;
+	hk_child_init(&l->child);
+	hk_source_init(&l->ready, HK_PASS_RPC, on_ready, l);
+	hk_timer_init(&l->timer, on_unready, l);
+	return l;
+}
 
 static void logger_free(struct logger *l)
 {
@@ -215,6 +234,41 @@ void logger_forget(struct logger *l)
 		logger_free(l);
 }
 
+/* ---- an upgrade of the shim ---- */
+
+const char *logger_busy(const struct logger *l)
+{
+	if (!l)
+		return NULL;
+	if (l->fn || l->ready_fd >= 0)
+		return "its logging binary is not ready yet";
+	return l->is_ending || l->is_killed ? "its logging binary is ending" : NULL;
+}
+
+void logger_save(const struct logger *l, struct hk_record *to)
+{
+	if (!l)
+		return;
+	hk_record_begin(to, "logger");
+	carry_child(to, &l->child);
+	hk_record_fd(to, "stdout", l->input[0]);
+	hk_record_fd(to, "stderr", l->input[1]);
+	hk_record_end(to);
+}
+
+int logger_load(const struct sbx_pod *p, const struct hk_value *from, struct logger **ret)
+{
+	const struct hk_value *child = hk_value_need(from, "child");
+	struct logger *l = logger_new(p->loop);
+
+	if (!l)
+		return -ENOMEM;
+	l->input[0] = hk_value_fd_or(from, "stdout");
+	l->input[1] = hk_value_fd_or(from, "stderr");
+	*ret = l;
+	return child ? carry_read_child(p->reaper, child, &l->child, on_exit_of, l) : 0;
+}
+
 /* ---- the command line ---- */
 
 static int hex_of(char c)
@@ -377,17 +431,15 @@ static int start(struct logger *l, const struct logger_opts *o, int fds[3][2], s
 int logger_spawn(const struct logger_opts *o, int ret_out[2], struct logger **ret, struct hk_err *err)
 {
 	int fds[3][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } }, r = make_pipes(fds);
-	struct logger *l = r < 0 ? NULL : calloc(1, sizeof(*l));
+	struct logger *l = r < 0 ? NULL : logger_new(o->loop);
 
 	if (!l) {
 		close_all(&fds[0][0], 6);
 		return hk_fail(err, HK_INTERNAL, r < 0 ? -r : ENOMEM, "pipes of a logging binary");
 	}
-	*l = (struct logger){ .loop = o->loop, .must_call_ready = o->must_call_ready, .fn = o->fn, .owner = o->owner };
-	l->ready_fd = l->input[0] = l->input[1] = -1;
-	hk_child_init(&l->child);
-	hk_source_init(&l->ready, HK_PASS_RPC, on_ready, l);
-	hk_timer_init(&l->timer, on_unready, l);
+	l->must_call_ready = o->must_call_ready;
+	l->fn = o->fn;
+	l->owner = o->owner;
 	r = start(l, o, fds, err);
 	close_all(&fds[2][1], 1);
 	for (int i = 0; r == 0 && i < 2; i++) {

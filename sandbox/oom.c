@@ -4,7 +4,11 @@
  * past is not told again; kills that come together are told once. Where systemd may remove the cgroup first, see oom_slice.c; whose
  * limit it was, oom_level.c.
  */
+#include <string.h>
+
 #include "oci/base/auto.h"
+#include "oci/base/record.h"
+#include "sandbox/carry_priv.h"
 #include "sandbox/pod.h"
 
 enum { AGAIN_MS = 20 };
@@ -111,4 +115,51 @@ void oom_unwatch(struct sbx_container *c)
 	c->is_oom_watched = false;
 	oom_level_leave(c);
 	oom_slice_leave(c);
+}
+
+/* ---- an upgrade ---- */
+
+/* The descriptor goes along: what it has heard and not told is in it. */
+void oom_save(const struct sbx_container *c, struct hk_record *to)
+{
+	hk_record_begin(to, "oom");
+	hk_record_bool(to, "is_watched", c->is_oom_watched);
+	hk_record_bool(to, "is_lost", c->is_oom_lost);
+	hk_record_bool(to, "is_sliced", c->oom_slice != NULL);
+	hk_record_fd(to, "fd", c->oom_fd);
+	hk_record_num(to, "events", c->oom_src.fd >= 0 ? (int64_t)c->oom_src.events : 0);
+	hk_record_num(to, "kills", (int64_t)c->oom.kills);
+	hk_record_num(to, "hits", (int64_t)c->oom.hits);
+	hk_record_num(to, "heard", (int64_t)c->oom_heard);
+	hk_record_num(to, "own", c->oom_own.n);
+	hk_record_num(to, "own_last_ns", (int64_t)c->oom_own.last_ns);
+	hk_record_num(to, "levels", c->n_oom_levels);
+	hk_record_num(to, "limit", c->oom_limit);
+	hk_record_num(to, "limit_len", (int64_t)c->oom_limit_len);
+	hk_record_end(to);
+}
+
+int oom_load(struct sbx_container *c, const struct hk_value *from)
+{
+	const struct hk_value *v = hk_value_need(from, "oom");
+	const size_t path_len = strlen(oci_cgroup_path(oci_container_cgroup(c->oci)));
+	uint32_t events;
+
+	if (!v)
+		return 0;
+	c->is_oom_watched = hk_value_bool(v, "is_watched");
+	c->is_oom_lost = hk_value_bool(v, "is_lost");
+	c->oom_fd = hk_value_fd_or(v, "fd");
+	c->oom = (struct oci_oom){ .kills = (uint64_t)hk_value_num_or(v, "kills", 0), .hits = (uint64_t)hk_value_num_or(v, "hits", 0) };
+	c->oom_heard = (uint64_t)hk_value_num_or(v, "heard", 0);
+	c->oom_own = (struct oom_hits){ .n = hk_value_num_or(v, "own", 0), .last_ns = (uint64_t)hk_value_num_or(v, "own_last_ns", 0) };
+	c->n_oom_levels = (unsigned)hk_value_num_or(v, "levels", 0);
+	c->oom_limit = hk_value_num_or(v, "limit", 0) > SBX_LIMIT_NODE ? SBX_LIMIT_UNKNOWN : (enum sbx_limit)hk_value_num_or(v, "limit", 0);
+	c->oom_limit_len = (size_t)hk_value_num_or(v, "limit_len", 0) > path_len ? path_len : (size_t)hk_value_num_or(v, "limit_len", 0);
+	c->oom_slice = hk_value_bool(v, "is_sliced") ? oom_slice_of(c) : NULL;
+	if (c->is_oom_watched)
+		hk_timer_set(c->pod->loop, &c->oom_timer, 0);
+	events = (uint32_t)hk_value_num_or(v, "events", 0);
+	c->oom_src.events = events;
+	return c->oom_fd < 0 || !events ? 0 : hk_source_add(c->pod->loop, &c->oom_src, c->oom_fd, events);
 }

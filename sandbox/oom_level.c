@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/record.h"
+#include "sandbox/carry_priv.h"
 #include "sandbox/pod.h"
 
 /* Above MAX_UP a hit is the node's anyway. RECENT: from the hit to our look. */
@@ -219,4 +221,56 @@ void oom_level_judge(struct sbx_container *c)
 		return;
 	c->oom_limit = is_blind ? SBX_LIMIT_UNKNOWN : SBX_LIMIT_NODE;
 	c->oom_limit_len = 0;
+}
+
+/* ---- an upgrade ---- */
+
+void oom_levels_save(const struct sbx_pod *p, struct hk_record *to)
+{
+	hk_list_for(n, &p->oom_levels) {
+		const struct oom_level *l = hk_container_of(n, struct oom_level, node);
+
+		hk_record_begin(to, "oom_level");
+		hk_record_str(to, "path", l->path);
+		hk_record_num(to, "members", l->n_members);
+		hk_record_bool(to, "is_blind", l->is_blind);
+		hk_record_fd(to, "fd", l->fd);
+		hk_record_num(to, "events", l->src.events);
+		hk_record_bool(to, "is_heard", l->src.fd >= 0);
+		hk_record_num(to, "heard", (int64_t)l->heard);
+		hk_record_num(to, "own", l->own.n);
+		hk_record_num(to, "own_last_ns", (int64_t)l->own.last_ns);
+		hk_record_end(to);
+	}
+}
+
+static int level_load(struct sbx_pod *p, const struct hk_value *v)
+{
+	struct oom_level *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return -ENOMEM;
+	l->pod = p;
+	hk_source_init(&l->src, HK_PASS_IO, on_hit, l);
+	hk_list_append(&p->oom_levels, &l->node); /* written in the list's order */
+	l->path = strdup(hk_value_str(v, "path"));
+	l->n_members = (unsigned)hk_value_num(v, "members");
+	l->is_blind = hk_value_bool(v, "is_blind");
+	l->fd = hk_value_fd_or(v, "fd");
+	l->heard = (uint64_t)hk_value_num_or(v, "heard", 0);
+	l->own = (struct oom_hits){ .n = hk_value_num_or(v, "own", 0), .last_ns = (uint64_t)hk_value_num_or(v, "own_last_ns", 0) };
+	if (!l->path)
+		return -ENOMEM;
+	if (l->fd < 0 || !hk_value_bool(v, "is_heard"))
+		return 0;
+	return hk_source_add(p->loop, &l->src, l->fd, (uint32_t)hk_value_num(v, "events"));
+}
+
+int oom_levels_load(struct sbx_pod *p, const struct hk_value *from)
+{
+	int r = 0;
+
+	for (const struct hk_value *v = hk_value_get(from, "oom_level"); r == 0 && v; v = hk_value_next(v))
+		r = level_load(p, v);
+	return r;
 }

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "oci/base/auto.h"
+#include "oci/base/record.h"
+#include "sandbox/carry_priv.h"
 #include "sandbox/pod.h"
 
 enum { MAX_ROUNDS = 4 };
@@ -162,6 +164,56 @@ static struct oom_slice *slice_new(const struct sbx_container *c, const char *pa
 		return NULL;
 	}
 	return s;
+}
+
+void oom_slices_save(const struct sbx_pod *p, struct hk_record *to)
+{
+	hk_list_for(n, &p->oom_slices) {
+		const struct oom_slice *s = hk_container_of(n, struct oom_slice, node);
+
+		hk_record_begin(to, "oom_slice");
+		hk_record_str(to, "path", s->path);
+		hk_record_num(to, "members", s->n_members);
+		hk_record_num(to, "kills", (int64_t)s->oom.kills);
+		hk_record_num(to, "hits", (int64_t)s->oom.hits);
+		hk_record_num(to, "own_hits", s->own_hits);
+		hk_record_fd(to, "fd", s->fd);
+		hk_record_bool(to, "is_heard", s->src.fd >= 0);
+		hk_record_end(to);
+	}
+}
+
+static int slice_load(struct sbx_pod *p, const struct hk_value *v)
+{
+	struct oom_slice *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->pod = p;
+	hk_source_init(&s->src, HK_PASS_IO, on_event, s);
+	hk_list_append(&p->oom_slices, &s->node);
+	s->path = strdup(hk_value_str(v, "path"));
+	s->n_members = (unsigned)hk_value_num(v, "members");
+	s->oom = (struct oci_oom){ .kills = (uint64_t)hk_value_num(v, "kills"), .hits = (uint64_t)hk_value_num_or(v, "hits", 0) };
+	s->own_hits = hk_value_num_or(v, "own_hits", 0);
+	s->fd = hk_value_fd_or(v, "fd");
+	if (!s->path)
+		return -ENOMEM;
+	return s->fd >= 0 && hk_value_bool(v, "is_heard") ? hk_source_add(p->loop, &s->src, s->fd, EPOLLPRI) : 0;
+}
+
+int oom_slices_load(struct sbx_pod *p, const struct hk_value *from)
+{
+	int r = 0;
+
+	for (const struct hk_value *v = hk_value_get(from, "oom_slice"); r == 0 && v; v = hk_value_next(v))
+		r = slice_load(p, v);
+	return r;
+}
+
+struct oom_slice *oom_slice_of(const struct sbx_container *c)
+{
+	return slice_find(c->pod, oci_cgroup_path(oci_container_cgroup(c->oci)), slice_len(c));
 }
 
 void oom_slice_join(struct sbx_container *c)

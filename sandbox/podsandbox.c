@@ -15,6 +15,7 @@
 #include "oci/base/err.h"
 #include "oci/base/log.h"
 #include "oci/base/str.h"
+#include "sandbox/carry_priv.h"
 #include "sandbox/podsandbox_priv.h"
 #include "sandbox/store.h"
 
@@ -60,35 +61,44 @@ static void sandbox_free_p(struct sbx_podsandbox **b)
 static void on_kill_timer(void *owner);
 
 /* For husk-init, the nodes of /dev and nothing else. Root of the pod's user namespace sets it up and must be able to. */
-static void set_rootfs(struct sbx_podsandbox *b, const struct sbx_sandbox_config *c)
+void sandbox_set_rootfs(struct sbx_podsandbox *b)
 {
 	const char *const options[] = { "mode=755", "size=64k", "nr_inodes=64", b->rootfs_owner[0], b->rootfs_owner[1] };
 
-	(void)hk_fmt(b->rootfs_owner[0], sizeof(b->rootfs_owner[0]), "uid=%u", sandbox_root_of(c, &c->uids));
-	(void)hk_fmt(b->rootfs_owner[1], sizeof(b->rootfs_owner[1]), "gid=%u", sandbox_root_of(c, &c->gids));
 	memcpy(b->rootfs_options, options, sizeof(options));
 	b->rootfs = (struct oci_rootfs_mount){ .type = "tmpfs", .source = "tmpfs",
 		.options = { .v = b->rootfs_options, .n = HK_ARRAY_SIZE(options) } };
 }
 
-static struct sbx_podsandbox *sandbox_new(struct sbx_pod *p, const struct sbx_sandbox_config *c)
+struct sbx_podsandbox *sandbox_blank(struct sbx_pod *p)
 {
 	struct sbx_podsandbox *b = calloc(1, sizeof(*b));
-	char why[WHY_SIZE];
 
 	if (!b)
 		return NULL;
-	sandbox_why(c, why, sizeof(why));
 	b->pod = p;
 	b->userns_fd = -1;
-	set_rootfs(b, c);
-	b->has_process = why[0] != '\0';
-	b->has_shm = c->ipc != SBX_NS_NODE;
 	hk_list_init(&b->waiters);
 	hk_list_init(&b->stops);
 	hk_list_init(&b->shutdowns);
 	hk_child_init(&b->child);
 	hk_timer_init(&b->kill_timer, on_kill_timer, b);
+	return b;
+}
+
+static struct sbx_podsandbox *sandbox_new(struct sbx_pod *p, const struct sbx_sandbox_config *c)
+{
+	struct sbx_podsandbox *b = sandbox_blank(p);
+	char why[WHY_SIZE];
+
+	if (!b)
+		return NULL;
+	sandbox_why(c, why, sizeof(why));
+	(void)hk_fmt(b->rootfs_owner[0], sizeof(b->rootfs_owner[0]), "uid=%u", sandbox_root_of(c, &c->uids));
+	(void)hk_fmt(b->rootfs_owner[1], sizeof(b->rootfs_owner[1]), "gid=%u", sandbox_root_of(c, &c->gids));
+	sandbox_set_rootfs(b);
+	b->has_process = why[0] != '\0';
+	b->has_shm = c->ipc != SBX_NS_NODE;
 	b->id = strdup(c->id);
 	b->bundle = strdup(c->bundle);
 	b->cgroup_parent = strdup(c->cgroup_parent);
@@ -174,6 +184,11 @@ static void on_exit_of_process(void *owner, const struct hk_exit *x)
 	if (b->state == SB_READY || b->state == SB_STOPPING)
 		(void)sb_step(&b->state, SE_DEAD, NULL);
 	go_on(b); /* while it is starting its start is told first */
+}
+
+int sandbox_take_over(struct sbx_podsandbox *b, const struct hk_value *child)
+{
+	return carry_read_child(b->pod->reaper, child, &b->child, on_exit_of_process, b);
 }
 
 /* ---- start ---- */

@@ -5,6 +5,8 @@
 
 #include "sandbox/pod.h"
 
+struct hk_value;
+
 enum { SANDBOX_MOUNTS_MAX = 4 };
 
 struct sbx_podsandbox { /* heap; pod.sandbox */
@@ -30,6 +32,10 @@ struct sbx_podsandbox { /* heap; pod.sandbox */
 };
 
 /* ---- podsandbox.c ---- */
+/* For carry_podsandbox.c: a record without anything in it; its rootfs from rootfs_owner; its process. */
+struct sbx_podsandbox *sandbox_blank(struct sbx_pod *p);
+void sandbox_set_rootfs(struct sbx_podsandbox *b);
+int sandbox_take_over(struct sbx_podsandbox *b, const struct hk_value *child);
 /* A container has left the pod. May free the sandbox. */
 void sandbox_container_gone(struct sbx_pod *p);
 /* The pod itself goes, processes and files stay. */

@@ -14,6 +14,7 @@
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
 #include "oci/base/str.h"
+#include "sandbox/carry_priv.h"
 #include "sandbox/checkpoint.h"
 #include "sandbox/pod.h"
 #include "sandbox/podsandbox_priv.h"
@@ -22,16 +23,12 @@
 
 enum { MAX_EXECS = 4096 };
 
-int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_err *err)
+struct sbx_pod *pod_new(const struct sbx_pod_opts *o)
 {
-	struct sbx_pod *p;
-	int r = -ENOMEM;
+	struct sbx_pod *p = calloc(1, sizeof(*p));
 
-	if (!hk_is_valid_id(o->ns))
-		return hk_fail_text(err, HK_INVALID, EINVAL, "\"%.100s\" is not a valid namespace", o->ns);
-	p = calloc(1, sizeof(*p));
 	if (!p)
-		return hk_fail(err, HK_INTERNAL, ENOMEM, "pod %s", o->group);
+		return NULL;
 	p->loop = o->loop;
 	p->reaper = o->reaper;
 	p->on_event = o->on_event;
@@ -45,7 +42,26 @@ int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_er
 	p->dir = store_dir(o->state_dir, o->ns, o->group);
 	p->engine = (struct oci_engine){ .loop = o->loop, .reaper = o->reaper, .run_dir = p->run_dir };
 	if (p->run_dir && p->ns && p->socket && p->dir)
-		r = store_write_shim(p->dir, getpid(), p->socket);
+		return p;
+	free(p->run_dir);
+	free(p->ns);
+	free(p->socket);
+	free(p->dir);
+	free(p);
+	return NULL;
+}
+
+int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_err *err)
+{
+	struct sbx_pod *p;
+	int r;
+
+	if (!hk_is_valid_id(o->ns))
+		return hk_fail_text(err, HK_INVALID, EINVAL, "\"%.100s\" is not a valid namespace", o->ns);
+	p = pod_new(o);
+	if (!p)
+		return hk_fail(err, HK_INTERNAL, ENOMEM, "pod %s", o->group);
+	r = store_write_shim(p->dir, getpid(), p->socket);
 	if (r < 0) {
 		sbx_pod_free(p);
 		return hk_fail(err, HK_INTERNAL, -r, "state directory of pod %s", o->group);

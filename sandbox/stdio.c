@@ -175,6 +175,19 @@ static void on_copy_end(void *owner, int r)
 	check_drained(s);
 }
 
+struct stdio_copy *stdio_copy_new(struct sbx_stdio *s, int stream)
+{
+	struct stdio_copy *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->s = s;
+	c->stream = stream;
+	c->pipe = -1;
+	relay_init(&c->relay, s->loop, on_copy_end, c);
+	return c;
+}
+
 int stdio_make_pipe(struct sbx_stdio *s, int stream)
 {
 	struct stdio_copy *c;
@@ -183,16 +196,13 @@ int stdio_make_pipe(struct sbx_stdio *s, int stream)
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
 	r = hk_set_nonblock(fds[ours], true);
-	c = r < 0 ? NULL : calloc(1, sizeof(*c));
+	c = r < 0 ? NULL : stdio_copy_new(s, stream);
 	if (!c) {
 		(void)hk_close(fds[0]);
 		(void)hk_close(fds[1]);
 		return r < 0 ? r : -ENOMEM;
 	}
-	c->s = s;
-	c->stream = stream;
 	c->pipe = fds[ours];
-	relay_init(&c->relay, s->loop, on_copy_end, c);
 	s->copy[stream] = c;
 	s->child[stream] = fds[!ours];
 	return 0;
@@ -241,14 +251,20 @@ static void own(const struct sbx_stdio *s, uid_t uid, gid_t gid)
 			(void)!fchown(s->child[i], uid, gid);
 }
 
-static int start_console(struct sbx_stdio *s, int *take_console)
+struct console *stdio_console_new(struct sbx_stdio *s)
 {
 	s->console = malloc(sizeof(*s->console));
-	if (!s->console) {
+	if (s->console)
+		console_init(s->console, s->loop, on_console_end, s);
+	return s->console;
+}
+
+static int start_console(struct sbx_stdio *s, int *take_console)
+{
+	if (!stdio_console_new(s)) {
 		*take_console = hk_close(*take_console);
 		return -ENOMEM;
 	}
-	console_init(s->console, s->loop, on_console_end, s);
 	return console_start(s->console, take_console, s->stdin_reader, s->holder[1]);
 }
 
@@ -356,7 +372,7 @@ static void on_retry(void *owner)
 	fn(arg, r < 0 ? &err : NULL);
 }
 
-static struct sbx_stdio *stdio_new(const struct sbx_stdio_opts *o)
+struct sbx_stdio *stdio_new(const struct sbx_stdio_opts *o)
 {
 	struct sbx_stdio *s = calloc(1, sizeof(*s));
 
@@ -371,14 +387,17 @@ static struct sbx_stdio *stdio_new(const struct sbx_stdio_opts *o)
 		s->child[i] = s->holder[i] = -1;
 	hk_timer_init(&s->linger, on_linger, s);
 	hk_timer_init(&s->drain, on_drain_over, s);
+	return s;
+}
+
+static bool begin_opening(struct sbx_stdio *s, const struct sbx_stdio_opts *o)
+{
 	s->opening = calloc(1, sizeof(*s->opening));
-	if (!s->opening) {
-		free(s);
-		return NULL;
-	}
+	if (!s->opening)
+		return false;
 	*s->opening = (struct stdio_opening){ .s = s, .o = *o, .retry_ms = OPEN_RETRY_MS };
 	hk_timer_init(&s->opening->timer, on_retry, s->opening);
-	return s;
+	return true;
 }
 
 int sbx_stdio_open(const struct sbx_stdio_opts *o, sbx_stdio_ready_fn *fn, void *arg, struct sbx_stdio **ret, struct hk_err *err)
@@ -387,8 +406,10 @@ int sbx_stdio_open(const struct sbx_stdio_opts *o, sbx_stdio_ready_fn *fn, void 
 	struct sbx_stdio *s = stdio_new(o);
 	int r;
 
-	if (!s)
+	if (!s || !begin_opening(s, o)) {
+		free(s);
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "stdio");
+	}
 	s->opening->fn = fn;
 	s->opening->arg = arg;
 	s->opening->deadline_ns = hk_now_ns() + wait_ms * 1000000ULL;

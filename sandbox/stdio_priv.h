@@ -53,6 +53,10 @@ struct stdio_opening { /* gone once everything is open */
 int stdio_open_streams(struct sbx_stdio *s, struct hk_err *err);
 /* stdio.c: the logger reads, or (err) never will. */
 void stdio_logger_ready(void *owner, const struct hk_err *err);
+/* stdio.c: without streams; without a pipe; a console that copies nothing yet, as s->console. NULL: no memory. */
+struct sbx_stdio *stdio_new(const struct sbx_stdio_opts *o);
+struct stdio_copy *stdio_copy_new(struct sbx_stdio *s, int stream);
+struct console *stdio_console_new(struct sbx_stdio *s);
 /* stdio.c: an exec's pipe for `stream`; our end goes to copy[], the process's to child[]. */
 int stdio_make_pipe(struct sbx_stdio *s, int stream);
 

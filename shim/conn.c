@@ -9,12 +9,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
 #include "oci/base/fd.h"
 #include "oci/base/log.h"
+#include "oci/base/record.h"
 #include "proto/frame.h"
 
 enum {
@@ -82,7 +84,7 @@ static void conn_kill(struct conn *c)
 
 static void set_events(struct conn *c)
 {
-	uint32_t events = (c->out_bytes < QUEUE_PAUSE ? EPOLLIN : 0) | (c->out_head ? EPOLLOUT : 0);
+	uint32_t events = (c->out_bytes < QUEUE_PAUSE && !c->listener->is_held ? EPOLLIN : 0) | (c->out_head ? EPOLLOUT : 0);
 
 	if (c->is_dead || c->src.events == events)
 		return;
@@ -183,7 +185,7 @@ static bool read_some(struct conn *c)
 			input(c, &frame);
 		if (c->is_dead)
 			return false;
-		if ((size_t)n < sizeof(bytes) || c->out_bytes >= QUEUE_PAUSE || hk_now_ns() >= until_ns)
+		if ((size_t)n < sizeof(bytes) || c->out_bytes >= QUEUE_PAUSE || c->listener->is_held || hk_now_ns() >= until_ns)
 			return true;
 	}
 	return true;
@@ -226,6 +228,34 @@ static bool is_peer_allowed(int fd)
 	return false;
 }
 
+/* Takes the socket on success. */
+static int conn_new(struct shim_listener *l, int fd, bool is_surplus, struct conn **ret)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	c->listener = l;
+	c->is_surplus = is_surplus;
+	c->out_tail = &c->out_head;
+	hk_source_init(&c->src, HK_PASS_RPC, on_conn, c);
+	r = hk_source_add(l->loop, &c->src, fd, l->is_held ? 0 : EPOLLIN);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	c->fd = fd;
+	ttrpc_session_init(&c->session, l->server, on_frame_out, c);
+	hk_list_append(&l->conns, &c->node);
+	if (!is_surplus)
+		l->n_conns++;
+	else if (l->n_surplus++ == 0)
+		hk_timer_set(l->loop, &l->surplus, SURPLUS_MS);
+	*ret = c;
+	return 0;
+}
+
 int shim_listener_adopt(struct shim_listener *l, int *take_fd)
 {
 	hk_autofd fd = hk_take_fd(take_fd);
@@ -239,26 +269,11 @@ int shim_listener_adopt(struct shim_listener *l, int *take_fd)
 		log_warn("connection refused: too many", LOG_INT("limit", SHIM_CONN_MAX));
 	if (l->n_conns >= SHIM_CONN_MAX && l->n_surplus >= SHIM_SURPLUS_MAX)
 		return -EMFILE;
-	c = calloc(1, sizeof(*c));
-	if (!c)
-		return -ENOMEM;
-	c->listener = l;
-	c->out_tail = &c->out_head;
-	hk_source_init(&c->src, HK_PASS_RPC, on_conn, c);
-	r = hk_source_add(l->loop, &c->src, fd, EPOLLIN);
-	if (r < 0) {
-		free(c);
+	r = conn_new(l, fd, l->n_conns >= SHIM_CONN_MAX, &c);
+	if (r < 0)
 		return r;
-	}
-	c->fd = hk_take_fd(&fd);
-	ttrpc_session_init(&c->session, l->server, on_frame_out, c);
-	hk_list_append(&l->conns, &c->node);
+	fd = -1;
 	l->n_heard++;
-	c->is_surplus = l->n_conns >= SHIM_CONN_MAX;
-	if (!c->is_surplus)
-		l->n_conns++;
-	else if (l->n_surplus++ == 0)
-		hk_timer_set(l->loop, &l->surplus, SURPLUS_MS);
 	return 0;
 }
 
@@ -266,7 +281,7 @@ static void on_accept_retry(void *owner)
 {
 	struct shim_listener *l = owner;
 
-	if (l->fd >= 0 && hk_source_add(l->loop, &l->src, l->fd, EPOLLIN) < 0)
+	if (l->fd >= 0 && !l->is_held && l->src.fd < 0 && hk_source_add(l->loop, &l->src, l->fd, EPOLLIN) < 0)
 		hk_timer_set(l->loop, &l->retry, ACCEPT_RETRY_MS);
 }
 
@@ -299,16 +314,21 @@ static void on_surplus(void *owner)
 	}
 }
 
-int shim_listener_init(struct shim_listener *l, struct hk_loop *loop, struct ttrpc_server *server, int *take_fd)
+static void prepare(struct shim_listener *l, struct hk_loop *loop, struct ttrpc_server *server)
 {
-	hk_autofd fd = hk_take_fd(take_fd);
-	int r;
-
 	*l = (struct shim_listener){ .loop = loop, .server = server, .fd = -1 };
 	hk_list_init(&l->conns);
 	hk_source_init(&l->src, HK_PASS_RPC, on_listener, l);
 	hk_timer_init(&l->retry, on_accept_retry, l);
 	hk_timer_init(&l->surplus, on_surplus, l);
+}
+
+int shim_listener_init(struct shim_listener *l, struct hk_loop *loop, struct ttrpc_server *server, int *take_fd)
+{
+	hk_autofd fd = hk_take_fd(take_fd);
+	int r;
+
+	prepare(l, loop, server);
 	r = hk_set_nonblock(fd, true);
 	if (r < 0)
 		return r;
@@ -317,6 +337,114 @@ int shim_listener_init(struct shim_listener *l, struct hk_loop *loop, struct ttr
 		return r;
 	l->fd = hk_take_fd(&fd);
 	return 0;
+}
+
+/* ---- an upgrade ---- */
+
+void shim_listener_hold(struct shim_listener *l, bool is_held)
+{
+	l->is_held = is_held;
+	if (is_held)
+		hk_source_del(l->loop, &l->src);
+	else
+		on_accept_retry(l);
+	hk_list_for(node, &l->conns)
+		set_events(hk_container_of(node, struct conn, node));
+}
+
+static void save_conn(const struct conn *c, struct hk_record *to)
+{
+	const struct ttrpc_half half = ttrpc_reader_half(&c->reader);
+
+	hk_record_begin(to, "connection");
+	hk_record_fd(to, "fd", c->fd);
+	hk_record_bool(to, "is_surplus", c->is_surplus);
+	hk_record_num(to, "last_stream", c->session.last_stream);
+	hk_record_bytes(to, "head", half.head, half.n_head);
+	hk_record_num(to, "done", (int64_t)half.done);
+	hk_record_bytes(to, "payload", half.payload, half.payload ? half.done : 0);
+	hk_record_bool(to, "is_skipping", half.is_skipping);
+	for (const struct ttrpc_buf *b = c->out_head; b; b = b->next)
+		hk_record_bytes(to, "out", b->data + b->sent, b->len - b->sent);
+	hk_record_end(to);
+}
+
+void shim_listener_save(const struct shim_listener *l, struct hk_record *to)
+{
+	hk_record_fd(to, "listener", l->fd);
+	hk_list_for(node, &l->conns) {
+		const struct conn *c = hk_container_of(node, struct conn, node);
+
+		if (!c->is_dead)
+			save_conn(c, to);
+	}
+}
+
+/* A frame's buffer with only the rest of it; the header that comes with the buffer is written over. */
+static int load_out(struct conn *c, const struct hk_value *v)
+{
+	size_t len;
+	const void *bytes = hk_value_bytes_of(v, &len);
+	struct ttrpc_buf *b = len ? ttrpc_buf_new(TTRPC_RESPONSE, 0, 0, len) : NULL;
+
+	if (!b)
+		return len ? -ENOMEM : 0;
+	memcpy(b->data, bytes, len);
+	b->len = len;
+	*c->out_tail = b;
+	c->out_tail = &b->next;
+	c->out_bytes += len;
+	return 0;
+}
+
+static int load_conn(struct shim_listener *l, const struct hk_value *from)
+{
+	struct ttrpc_half half = { .done = (size_t)hk_value_num_or(from, "done", 0), .is_skipping = hk_value_bool(from, "is_skipping") };
+	const int fd = hk_value_fd(from, "fd");
+	struct conn *c;
+	size_t n;
+	int r = fd < 0 ? -EBADF : conn_new(l, fd, hk_value_bool(from, "is_surplus"), &c);
+
+	if (r < 0)
+		return r;
+	c->session.last_stream = (uint32_t)hk_value_num(from, "last_stream");
+	half.head = hk_value_bytes(from, "head", &half.n_head);
+	half.payload = hk_value_bytes(from, "payload", &n);
+	if (half.payload && n != half.done)
+		hk_value_wrong(from, "payload", "has another length");
+	else if (!ttrpc_reader_resume(&c->reader, &half))
+		r = -ENOMEM;
+	for (const struct hk_value *v = hk_value_get(from, "out"); r == 0 && v; v = hk_value_next(v))
+		r = load_out(c, v);
+	return r;
+}
+
+int shim_listener_load(struct shim_listener *l, struct hk_loop *loop, struct ttrpc_server *server, const struct hk_value *from)
+{
+	int r = 0;
+
+	prepare(l, loop, server);
+	l->fd = hk_value_fd(from, "listener");
+	l->is_held = true;
+	for (const struct hk_value *v = hk_value_get(from, "connection"); r == 0 && v; v = hk_value_next(v))
+		r = load_conn(l, v);
+	return r;
+}
+
+int shim_conn_number(const struct ttrpc_session *s)
+{
+	return ((const struct conn *)s->owner)->fd;
+}
+
+struct ttrpc_session *shim_conn_session(const struct shim_listener *l, int number)
+{
+	hk_list_for(node, &l->conns) {
+		struct conn *c = hk_container_of(node, struct conn, node);
+
+		if (c->fd == number)
+			return &c->session;
+	}
+	return NULL;
 }
 
 void shim_listener_stop(struct shim_listener *l)

@@ -15,6 +15,7 @@
 #include "shim/history.h"
 #include "shim/node.h"
 #include "shim/task.h"
+#include "shim/upgrade.h"
 
 #define POD_NAME "io.kubernetes.cri.sandbox-name"
 #define POD_NAMESPACE "io.kubernetes.cri.sandbox-namespace"
@@ -23,6 +24,7 @@
 
 /* The numbers of node.proto. */
 enum { EVENTS_EVENTS = 1 };
+enum { UPGRADE_PID = 1, UPGRADE_VERSION, UPGRADE_REVISION, UPGRADE_OLD_VERSION, UPGRADE_OLD_REVISION, UPGRADE_HELD_MS };
 enum { STATE_PID = 1, STATE_VERSION, STATE_REVISION, STATE_GROUP, STATE_NAMESPACE, STATE_POD, STATE_POD_NAMESPACE, STATE_CONNECTIONS,
 	STATE_EVENTS_QUEUED, STATE_EVENTS_DROPPED, STATE_CONTAINERS, STATE_CALLS, STATE_EVENTS };
 enum { CT_ID = 1, CT_BUNDLE, CT_STATE, CT_PID, CT_EXIT_STATUS, CT_WAITERS, CT_WAITS_FOR, CT_OOM_KILLS, CT_NAME, CT_EXECS, CT_MEMORY_BYTES,
@@ -77,6 +79,28 @@ void convert_reply_node_events(struct ttrpc_call *call, const struct shim_histor
 	struct event_list l = { &w, EVENTS_EVENTS };
 
 	shim_history_each(h, after, add_event, &l);
+	reply(call, &w);
+}
+
+/* ---- upgrade ---- */
+
+struct shim_upgrade_request convert_node_upgrade(const ProtobufCMessage *request)
+{
+	const Husk__Node__UpgradeRequest *r = (const Husk__Node__UpgradeRequest *)request;
+
+	return (struct shim_upgrade_request){ .path = r->path, .timeout_ms = r->timeout_ms };
+}
+
+void convert_reply_node_upgraded(struct ttrpc_call *call, const struct node_upgraded *u)
+{
+	hk_auto(wire_done) struct wire w = { 0 };
+
+	wire_u64(&w, UPGRADE_PID, (uint64_t)getpid());
+	wire_str(&w, UPGRADE_VERSION, HUSK_VERSION);
+	wire_str(&w, UPGRADE_REVISION, HUSK_REVISION);
+	wire_str(&w, UPGRADE_OLD_VERSION, u->old_version);
+	wire_str(&w, UPGRADE_OLD_REVISION, u->old_revision);
+	wire_u64(&w, UPGRADE_HELD_MS, u->held_ms);
 	reply(call, &w);
 }
 

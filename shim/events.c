@@ -16,6 +16,7 @@
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
 #include "oci/base/log.h"
+#include "oci/base/record.h"
 #include "oci/base/str.h"
 #include "proto/envelope.h"
 #include "proto/events.pb-c.h"
@@ -190,7 +191,7 @@ static void pump(struct shim_events *e)
 {
 	int r = 0;
 
-	if (e->n_queued == 0 || e->is_in_flight || hk_timer_is_armed(&e->timer))
+	if (e->n_queued == 0 || e->is_in_flight || e->is_held || hk_timer_is_armed(&e->timer))
 		return;
 	if (e->fd < 0)
 		r = connect_now(e);
@@ -408,6 +409,85 @@ void shim_events_flush(struct shim_events *e, uint64_t timeout_ms, shim_flushed_
 		e->backoff_ms = BACKOFF_MIN_MS;
 		pump(e);
 	}
+}
+
+/* ---- an upgrade ---- */
+
+void shim_events_hold(struct shim_events *e, bool is_held)
+{
+	e->is_held = is_held;
+	if (!is_held)
+		pump(e);
+}
+
+void shim_events_save(const struct shim_events *e, struct hk_record *to)
+{
+	hk_record_bool(to, "has_taken", e->has_taken);
+	hk_record_bool(to, "has_warned", e->has_warned);
+	hk_record_num(to, "dropped", (int64_t)e->n_dropped);
+	hk_record_num(to, "backoff_ms", (int64_t)e->backoff_ms);
+	if (hk_timer_is_armed(&e->timer))
+		hk_record_num(to, "backoff_left", (int64_t)hk_timer_left_ms(&e->timer));
+	hk_list_for(node, &e->queue) {
+		const struct event *ev = hk_container_of(node, struct event, node);
+
+		hk_record_begin(to, "event");
+		hk_record_str(to, "topic", ev->topic->name);
+		hk_record_bytes(to, "request", ev->bytes, ev->len);
+		hk_record_end(to);
+	}
+}
+
+static const struct topic *topic_of(const struct hk_value *from)
+{
+	const char *name = hk_value_str(from, "topic");
+
+	for (size_t i = 0; i < SHIM_N_TOPICS; i++)
+		if (strcmp(topics[i].name, name) == 0)
+			return &topics[i];
+	/* Of a version that has more of them: containerd knows it by its bytes, and it is not ours to drop. */
+	return &topics[SHIM_TASK_EXIT];
+}
+
+static int load_event(struct shim_events *e, const struct hk_value *from)
+{
+	const struct topic *topic = topic_of(from);
+	struct event *ev;
+	size_t len;
+	const void *bytes = hk_value_bytes(from, "request", &len);
+
+	if (!bytes) {
+		hk_value_wrong(from, "request", "is missing");
+		return 0;
+	}
+	ev = malloc(sizeof(*ev) + len);
+	if (!ev)
+		return -ENOMEM;
+	ev->topic = topic;
+	ev->len = len;
+	memcpy(ev->bytes, bytes, len);
+	hk_list_append(&e->queue, &ev->node);
+	e->n_queued++;
+	e->n_droppable += !topic->is_kept;
+	return 0;
+}
+
+int shim_events_load(struct shim_events *e, const struct hk_value *from)
+{
+	const int64_t left = hk_value_num_or(from, "backoff_left", -1), backoff = hk_value_num_or(from, "backoff_ms", BACKOFF_MIN_MS);
+	int r = 0;
+
+	e->is_held = true;
+	e->has_taken = hk_value_bool(from, "has_taken");
+	e->has_warned = hk_value_bool(from, "has_warned");
+	e->n_dropped = (uint64_t)hk_value_num_or(from, "dropped", 0);
+	if (backoff >= BACKOFF_MIN_MS && backoff <= BACKOFF_MAX_MS)
+		e->backoff_ms = (uint64_t)backoff;
+	if (left >= 0)
+		hk_timer_set(e->loop, &e->timer, (uint64_t)left);
+	for (const struct hk_value *v = hk_value_get(from, "event"); r == 0 && v; v = hk_value_next(v))
+		r = load_event(e, v);
+	return r;
 }
 
 void shim_events_done(struct shim_events *e)

@@ -18,6 +18,9 @@
 #include "proto/client.h"
 #include "proto/frame.h"
 
+struct hk_record;
+struct hk_value;
+
 enum { SHIM_EVENTS_DROPPABLE_MAX = 4096 };
 
 /* The topic decides the type URL: publish the message of the same name from proto/events.proto. */
@@ -43,6 +46,7 @@ struct shim_events {
 	char *ns;                /* owned */
 	struct sockaddr_un addr; /* empty path = none known */
 	bool has_warned, has_taken;
+	bool is_held; /* the next event waits */
 	/* queue */
 	struct hk_list queue;
 	size_t n_queued;
@@ -75,5 +79,10 @@ bool shim_events_has_taken(const struct shim_events *e);
 const char *shim_events_head(const struct shim_events *e);
 /* Calls fn once from the loop: when the queue is empty, or after timeout_ms. For the shutdown. One at a time. */
 void shim_events_flush(struct shim_events *e, uint64_t timeout_ms, shim_flushed_fn *fn, void *arg);
+/* Sends none any more until it is held no longer; the one under way is waited for (is_in_flight). */
+void shim_events_hold(struct shim_events *e, bool is_held);
+/* Over an upgrade: the queue, in its order. A load goes into a fresh one, which is held then; -ENOMEM. */
+void shim_events_save(const struct shim_events *e, struct hk_record *to);
+int shim_events_load(struct shim_events *e, const struct hk_value *from);
 /* Drops what is queued. */
 void shim_events_done(struct shim_events *e);

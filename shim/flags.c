@@ -22,6 +22,8 @@ const char shim_usage[] =
 	"  -socket PATH         accepted for compatibility\n"
 	"  -debug-socket PATH   accepted for compatibility\n"
 	"  -group ID            group that the server serves (set by start)\n"
+	"  -resume FD           state of the server whose place is taken (set by an upgrade)\n"
+	"  -rehearse FD         only try to, and say there whether it worked\n"
 	"  -debug               log at debug level\n"
 	"  -info                print the runtime's features as containerd.types.RuntimeInfo\n"
 	"  -v, -version         print the version\n";
@@ -91,7 +93,7 @@ static int take(const struct flag *table, size_t n, char *const *argv, int *i, s
 int shim_flags_parse(int argc, char *const *argv, struct shim_flags *ret, struct hk_err *err)
 {
 	struct shim_flags f = { .ns = "", .id = "", .address = "", .bundle = "", .action = "", .group = "",
-		.publish_binary = "", .socket = "", .debug_socket = "" };
+		.resume = "", .rehearse = "", .publish_binary = "", .socket = "", .debug_socket = "" };
 	const struct flag table[] = {
 		{ "namespace", &f.ns, NULL },
 		{ "id", &f.id, NULL },
@@ -101,6 +103,8 @@ int shim_flags_parse(int argc, char *const *argv, struct shim_flags *ret, struct
 		{ "socket", &f.socket, NULL },
 		{ "debug-socket", &f.debug_socket, NULL },
 		{ "group", &f.group, NULL },
+		{ "resume", &f.resume, NULL },
+		{ "rehearse", &f.rehearse, NULL },
 		{ "debug", NULL, &f.debug },
 		{ "v", NULL, &f.version },
 		{ "version", NULL, &f.version },

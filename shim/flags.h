@@ -18,6 +18,8 @@ struct shim_flags {
 	bool debug, version, info, help;
 	/* between `start` and the server it spawns */
 	const char *group;
+	/* between a server and the program that takes its place: numbers of descriptors (shim/resume.h) */
+	const char *resume, *rehearse;
 	/* given by containerd or known to other shims, without a use here */
 	const char *publish_binary, *socket, *debug_socket;
 };

@@ -6,6 +6,8 @@
 #pragma once
 #include <stdint.h>
 
+struct hk_record;
+struct hk_value;
 struct sbx_event;
 
 enum { HISTORY_EVENTS = 64, HISTORY_ERRORS = 8, HISTORY_ID_SIZE = 14, HISTORY_EXEC_ID_SIZE = 10, HISTORY_TEXT_SIZE = 128 };
@@ -45,5 +47,8 @@ void shim_history_error(struct shim_history *h, const struct history_failure *f)
 /* Both rings by number, those later than `after`. */
 typedef void history_fn(void *arg, const struct history_event *ev, const struct history_error *e); /* one of them is NULL */
 void shim_history_each(const struct shim_history *h, uint32_t after, history_fn *fn, void *arg);
+/* Over an upgrade. A method that this version has not is told as "?". */
+void shim_history_save(const struct shim_history *h, struct hk_record *to);
+void shim_history_load(struct shim_history *h, const struct hk_value *from);
 /* "start", "exit", "oom"... */
 const char *shim_history_name(uint8_t type);

@@ -7,6 +7,7 @@
 #include "proto/envelope.h"
 #include "proto/node.pb-c.h"
 #include "shim/history.h"
+#include "shim/upgrade.h"
 
 struct watcher {
 	struct hk_list node; /* in node_service.watchers */
@@ -68,9 +69,18 @@ static void node_events(void *ctx, struct ttrpc_call *call, const ProtobufCMessa
 	ttrpc_call_on_orphan(call, on_orphan, w);
 }
 
+static void node_upgrade(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *request)
+{
+	struct node_service *n = ctx;
+	const struct shim_upgrade_request r = convert_node_upgrade(request);
+
+	shim_upgrade(n->upgrade, call, &r);
+}
+
 const struct ttrpc_method node_methods[NODE_N_METHODS] = {
 	{ "State", &husk__node__state_request__descriptor, node_state },
 	{ "Events", &husk__node__events_request__descriptor, node_events },
+	{ "Upgrade", &husk__node__upgrade_request__descriptor, node_upgrade },
 };
 
 void node_init(struct node_service *n)
@@ -83,6 +93,11 @@ void node_tell(struct node_service *n, struct hk_loop *loop)
 {
 	if (!hk_list_is_empty(&n->watchers))
 		hk_timer_set(loop, &n->told, 0);
+}
+
+void node_answer(struct node_service *n)
+{
+	on_told(n);
 }
 
 void node_done(struct node_service *n)

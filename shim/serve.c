@@ -25,8 +25,10 @@
 #include "oci/base/err.h"
 #include "oci/base/log.h"
 #include "oci/base/loop.h"
+#include "oci/base/record.h"
 #include "oci/base/str.h"
 #include "proto/names.h"
+#include "sandbox/carry.h"
 #include "sandbox/sandbox.h"
 #include "shim/cmd.h"
 #include "shim/conn.h"
@@ -38,9 +40,11 @@
 #include "shim/life.h"
 #include "shim/memory.h"
 #include "shim/node.h"
+#include "shim/resume.h"
 #include "shim/sandbox_svc.h"
 #include "shim/spawn.h"
 #include "shim/task.h"
+#include "shim/upgrade.h"
 
 enum { MEMORY_RELEASE_MS = 1000 }; /* after the last thing that happened to a container */
 
@@ -60,6 +64,7 @@ struct server {
 	struct shim_events events;
 	struct sbx_pod *pod; /* owned */
 	struct shim_life life;
+	struct shim_upgrade upgrade;
 	struct hk_timer memory;
 	int image_fd; /* owned; see on_memory */
 };
@@ -228,6 +233,14 @@ static __attribute__((noinline)) void open_log(struct server *s) /* its path sha
 	hk_log_init(s->log_fd, s->flags->debug ? HK_LOG_DEBUG : HK_LOG_INFO);
 }
 
+/* containerd's FIFO as it was opened: its last reader may be away, and what is in it with it. */
+static void take_log(struct server *s, const struct shim_resume *r)
+{
+	s->log_fd = hk_value_fd_or(r->top, "log");
+	hk_log_namespace(s->flags->ns);
+	hk_log_init(r->verdict >= 0 ? -1 : s->log_fd, s->flags->debug ? HK_LOG_DEBUG : HK_LOG_INFO);
+}
+
 static bool is_listener(int fd)
 {
 	socklen_t len = sizeof(int);
@@ -236,7 +249,8 @@ static bool is_listener(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on;
 }
 
-static int init_pod(struct server *s, struct hk_err *err)
+/* `was`: the state of the server whose place this one takes, here and below; NULL = it is the first. */
+static int init_pod(struct server *s, const struct hk_value *was, struct hk_err *err)
 {
 	char state_dir[SHIM_STATE_DIR_SIZE];
 	const struct sbx_pod_opts opts = {
@@ -252,10 +266,17 @@ static int init_pod(struct server *s, struct hk_err *err)
 	};
 
 	shim_state_dir(s->flags->address, state_dir);
-	return sbx_pod_new(&opts, &s->pod, err);
+	return was ? sbx_pod_load(&opts, was, &s->pod, err) : sbx_pod_new(&opts, &s->pod, err);
 }
 
-static int init_service(struct server *s, struct hk_err *err)
+static void init_upgrade(struct server *s)
+{
+	s->upgrade = (struct shim_upgrade){ .flags = s->flags, .loop = &s->loop, .reaper = &s->reaper, .pod = s->pod, .events = &s->events,
+		.history = s->history, .life = &s->life, .listener = &s->listener, .task = &s->task, .node = &s->node, .log_fd = s->log_fd };
+	s->node.upgrade = &s->upgrade;
+}
+
+static int init_service(struct server *s, const struct hk_value *was, struct hk_err *err)
 {
 	static const char *const names[] = { TTRPC_SERVICE_TASK_V3, TTRPC_SERVICE_TASK_V2 };
 	int fd = SHIM_FD_LISTENER;
@@ -280,11 +301,12 @@ static int init_service(struct server *s, struct hk_err *err)
 		.n_methods = SANDBOX_N_METHODS, .ctx = &s->task };
 	s->dispatch = (struct ttrpc_server){ .services = s->services, .n_services = HK_ARRAY_SIZE(s->services),
 		.max_calls = SHIM_CALLS_MAX };
-	r = shim_listener_init(&s->listener, &s->loop, &s->dispatch, &fd);
+	init_upgrade(s);
+	r = was ? shim_listener_load(&s->listener, &s->loop, &s->dispatch, was) : shim_listener_init(&s->listener, &s->loop, &s->dispatch, &fd);
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "listen") : 0;
 }
 
-static int init(struct server *s, struct hk_err *err)
+static int init(struct server *s, const struct hk_value *was, struct hk_err *err)
 {
 	const char *ttrpc_address = getenv("TTRPC_ADDRESS");
 	int r;
@@ -307,15 +329,68 @@ static int init(struct server *s, struct hk_err *err)
 		return hk_fail(err, HK_INVALID, -r, "TTRPC_ADDRESS %s", ttrpc_address);
 	s->life = (struct shim_life){ .loop = &s->loop, .events = &s->events, .listener = &s->listener,
 		.bundle = s->flags->bundle };
-	shim_life_name(&s->life, SHIM_FD_LISTENER);
-	r = init_pod(s, err);
+	shim_life_name(&s->life, was ? hk_value_fd(was, "listener") : SHIM_FD_LISTENER);
+	r = init_pod(s, was ? hk_value_need(was, "pod") : NULL, err);
 	if (r < 0)
 		return r;
 	s->life.pod = s->pod;
-	r = init_service(s, err);
+	r = init_service(s, was, err);
 	if (r == 0)
 		shim_life_init(&s->life);
 	return r;
+}
+
+/* What of it is not its parts'. */
+static int load(struct server *s, const struct hk_value *was, struct hk_err *err)
+{
+	const struct hk_value *events = hk_value_need(was, "events"), *history = hk_value_need(was, "history");
+	int r;
+
+	if (!hk_value_need(was, "pod"))
+		return hk_value_check(was, err);
+	r = init(s, was, err);
+	if (r < 0)
+		return r;
+	s->life.shutdown_wanted = hk_value_bool(was, "shutdown_wanted");
+	s->life.lingers = hk_value_bool(was, "lingers");
+	if (history)
+		shim_history_load(s->history, history);
+	r = events ? shim_events_load(&s->events, events) : 0;
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "take the events over") : hk_value_check(was, err);
+}
+
+/* Instead of the birth: in the process of another version of us, or as its rehearsal. */
+static int take_over(struct server *s, struct hk_err *err)
+{
+	struct shim_resume was;
+	int r = shim_resume_open(s->flags, &was, err);
+
+	if (r == 0)
+		r = harden(err);
+	if (r == 0) {
+		take_log(s, &was);
+		r = load(s, was.top, err);
+	}
+	if (was.verdict >= 0)
+		shim_resume_say(&was, r < 0 ? err : NULL);
+	if (r < 0) {
+		shim_resume_back(&was, err);
+		return r;
+	}
+	shim_resume_finish(&was, &s->listener);
+	shim_events_hold(&s->events, false);
+	/* execve has made a SIGCHLD that waited be ignored. */
+	hk_timer_set(&s->loop, &s->reaper.sweep, 0);
+	return 0;
+}
+
+static int loop(struct server *s, struct hk_err *err)
+{
+	int r;
+
+	hk_timer_set(&s->loop, &s->memory, MEMORY_RELEASE_MS);
+	r = hk_loop_run(&s->loop);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "event loop") : 0;
 }
 
 static int run(struct server *s, struct hk_err *err)
@@ -330,15 +405,20 @@ static int run(struct server *s, struct hk_err *err)
 	r = harden(err);
 	if (r == 0) {
 		open_log(s);
-		r = init(s, err);
+		r = init(s, NULL, err);
 	}
 	shim_spawn_ready(&ready, r < 0 ? err->text : NULL);
 	if (r < 0)
 		return r;
 	log_info("shim started", LOG_STR("group", s->flags->group), LOG_INT("pid", getpid()));
-	hk_timer_set(&s->loop, &s->memory, MEMORY_RELEASE_MS);
-	r = hk_loop_run(&s->loop);
-	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "event loop") : 0;
+	return loop(s, err);
+}
+
+static int run_again(struct server *s, struct hk_err *err)
+{
+	int r = take_over(s, err);
+
+	return r < 0 ? r : loop(s, err);
 }
 
 int shim_cmd_serve(const struct shim_flags *f)
@@ -347,16 +427,18 @@ int shim_cmd_serve(const struct shim_flags *f)
 	struct hk_err err = { 0 };
 	int r;
 
-	if (!hk_is_valid_id(f->ns) || !hk_is_valid_id(f->group) || !is_listener(SHIM_FD_LISTENER) || fcntl(SHIM_FD_READY, F_GETFD) < 0) {
+	if (!hk_is_valid_id(f->ns) || !hk_is_valid_id(f->group) ||
+	    (!f->resume[0] && (!is_listener(SHIM_FD_LISTENER) || fcntl(SHIM_FD_READY, F_GETFD) < 0))) {
 		(void)hk_fail_text(&err, HK_INVALID, EINVAL, "the server is run by `" SHIM_PROGRAM " start`, not by hand");
 		return shim_cmd_fail(&err);
 	}
-	r = run(&s, &err);
+	r = f->resume[0] ? run_again(&s, &err) : run(&s, &err);
 	if (r < 0) {
 		log_error("shim failed", LOG_STR("err", err.text));
 		return 1;
 	}
 	/* Containers go on when a signal ended us; their state files stay for `delete`. */
+	shim_upgrade_done(&s.upgrade);
 	node_done(&s.node);
 	shim_listener_done(&s.listener);
 	sbx_pod_free(s.pod);

@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shim/spawn.c — fork, set up, execveat. The image is a detached, read-only clone of our binary's mount: a container that gets hold of the
- * server's /proc/PID/exe (CVE-2019-5736) finds a file system it cannot write, now or after our end, and its text is shared by all pods.
- * A kernel before 5.12 gets a sealed copy in memory instead. The server answers through a pipe: one zero byte, or a text, or (death) nothing.
+ * shim/spawn.c — fork, set up, execveat of an image that nobody can write. The server answers through a pipe: one zero byte, or a text, or (death) nothing.
  */
 #include "shim/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/mount.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "oci/base/auto.h"
-#include "oci/base/breakable.h"
 #include "oci/base/child.h"
 #include "oci/base/err.h"
 #include "oci/base/fd.h"
@@ -27,23 +21,15 @@
 #include "oci/base/str.h"
 #include "oci/oci.h"
 #include "shim/cmd.h"
+#include "shim/image.h"
 
-#ifndef SYS_open_tree
-#define SYS_open_tree 428
-#endif
-#ifndef SYS_mount_setattr
-#define SYS_mount_setattr 442
-#endif
 #ifndef PR_SCHED_CORE
 #define PR_SCHED_CORE 62
 #endif
 #ifndef PR_SCHED_CORE_CREATE
 #define PR_SCHED_CORE_CREATE 1
 #endif
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U
-#endif
-enum { COPY_BYTES = 1 << 24, READY_TIMEOUT_MS = 10000, FIRST_FREE_FD = 10, OOM_SCORE_MAX = 1000, SCHED_CORE_PROCESS_GROUP = 2 };
+enum { READY_TIMEOUT_MS = 10000, FIRST_FREE_FD = 10, OOM_SCORE_MAX = 1000, SCHED_CORE_PROCESS_GROUP = 2 };
 
 /* What the child needs, made before the fork. */
 struct launch {
@@ -60,49 +46,6 @@ static void launch_done(struct launch *l)
 	l->image = hk_close(l->image);
 	l->ready = hk_close(l->ready);
 	oci_cgroup_free(l->cgroup);
-}
-
-static int new_memfd(void)
-{
-	int fd = memfd_create(SHIM_PROGRAM, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-
-	/* Kernels before 6.3 do not know the flag, later ones may refuse to run what was made without it (vm.memfd_noexec). */
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(SHIM_PROGRAM, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	return fd;
-}
-
-static int open_copy(int *ret)
-{
-	hk_autofd in = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	hk_autofd out = in < 0 ? -1 : new_memfd();
-	ssize_t n = 0;
-
-	if (out < 0)
-		return -errno;
-	do
-		n = sendfile(out, in, NULL, COPY_BYTES);
-	while (n > 0);
-	if (n < 0 || fcntl(out, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-		return -errno;
-	*ret = hk_take_fd(&out);
-	return 0;
-}
-
-static int open_image(int *ret)
-{
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
-	hk_autofd fd = -1;
-
-	if (hk_is_broken(HK_DEFENCE_READONLY_IMAGE)) {
-		*ret = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-		return *ret < 0 ? -errno : 0;
-	}
-	fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (fd < 0 || syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		return open_copy(ret);
-	*ret = hk_take_fd(&fd);
-	return 0;
 }
 
 static int parent_oom_score(void)
@@ -133,7 +76,7 @@ static int prepare(const struct shim_spawn *s, struct launch *ret, struct hk_err
 		if (r < 0)
 			return hk_wrap(err, "shim cgroup");
 	}
-	r = open_image(&ret->image);
+	r = shim_image_open("/proc/self/exe", &ret->image);
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "make an image of %s that nobody can write", SHIM_PROGRAM) : 0;
 }
 

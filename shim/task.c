@@ -129,7 +129,7 @@ void task_each_pending(const struct task_service *s, task_pending_fn *fn, void *
 	hk_list_for(n, &s->pending) {
 		const struct op *op = hk_container_of(n, struct op, node);
 
-		fn(arg, &(struct task_pending){ op->call->method, op->id, op->exec_id, (now - op->since_ns) / 1000000 });
+		fn(arg, &(struct task_pending){ op->call->method, op->id, op->exec_id, (now - op->since_ns) / 1000000, op->call });
 	}
 }
 

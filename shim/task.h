@@ -28,6 +28,7 @@ struct task_service {
 struct task_pending {
 	const char *method, *id, *exec_id;
 	uint64_t age_ms;
+	const struct ttrpc_call *call;
 };
 typedef void task_pending_fn(void *arg, const struct task_pending *p);
 void task_each_pending(const struct task_service *s, task_pending_fn *fn, void *arg);

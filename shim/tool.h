@@ -17,6 +17,7 @@ struct tool_options {
 	bool json, follow, once, all, dry_run, uninstall, restart;
 	const char *run_dir; /* of the state files */
 	const char *root;    /* install: "" = this machine's */
+	const char *binary;  /* upgrade: the new program; NULL = the one beside this */
 	const char *prefix;  /* install: where the programs go */
 	const char *what;    /* the first word that is no flag, "" = none */
 	const char *self;    /* argv[0] */
@@ -28,6 +29,7 @@ int tool_why(const struct tool_options *o);
 int tool_events(const struct tool_options *o);
 int tool_doctor(const struct tool_options *o);
 int tool_install(const struct tool_options *o);
+int tool_upgrade(const struct tool_options *o);
 int tool_fail(const struct hk_err *err);
 
 /* ---- tool_shims.c: the pods of this node ---- */

@@ -249,6 +249,20 @@ static int restart(const struct tool_options *o, const struct tool_containerd *c
 	return 0;
 }
 
+static void count_group(void *arg, const struct sbx_group *g)
+{
+	(void)g;
+	++*(size_t *)arg;
+}
+
+static void tell_of_running(const struct tool_options *o)
+{
+	size_t n = 0;
+
+	if (sbx_groups_each(o->run_dir, count_group, &n) == 0 && n > 0)
+		(void)printf("running   %zu pod%s: their shims keep the program they began with until `husk upgrade --all`\n", n, n == 1 ? "" : "s");
+}
+
 static int run(const struct tool_options *o, struct programs *p, int host_ns, struct hk_err *err)
 {
 	hk_auto(tool_containerd_done) struct tool_containerd c = { 0 };
@@ -271,6 +285,8 @@ static int run(const struct tool_options *o, struct programs *p, int host_ns, st
 		r = programs_install(p, o->dry_run, err);
 	if (r == 0)
 		r = apply(o, &c, &ch, err);
+	if (r == 0 && !o->uninstall)
+		tell_of_running(o);
 	if (r == 0 && o->uninstall)
 		r = programs_remove(p, o->dry_run, err);
 	if (r == 0)

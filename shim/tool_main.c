@@ -19,10 +19,12 @@ static const char usage[] = "usage: husk COMMAND [OPTION...]\n"
 			    "  doctor               what this node lets husk do, and how to mend the rest\n"
 			    "  install              puts husk into this node's containerd\n"
 			    "      [--dry-run] [--uninstall] [--restart] [--root DIR] [--prefix DIR]\n"
+			    "  upgrade POD|--all    puts the installed program in the place of running shims\n"
+			    "      [--binary PATH]\n"
 			    "  version\n"
-			    "options: --json (ps, top, why, events, doctor)  --run-dir DIR (of the state files, " SHIM_RUN_DIR ")\n";
+			    "options: --json (ps, top, why, events, doctor, upgrade)  --run-dir DIR (of the state files, " SHIM_RUN_DIR ")\n";
 
-enum option_bit { JSON, FOLLOW, ONCE, ALL, DRY_RUN, UNINSTALL, RESTART, ROOT, PREFIX, RUN_DIR };
+enum option_bit { JSON, FOLLOW, ONCE, ALL, DRY_RUN, UNINSTALL, RESTART, ROOT, PREFIX, BINARY, RUN_DIR };
 #define BIT(o) (1U << (o))
 
 struct command {
@@ -38,6 +40,7 @@ static const struct command commands[] = {
 	{ "events", tool_events, BIT(JSON) | BIT(FOLLOW), 1 },
 	{ "doctor", tool_doctor, BIT(JSON), 0 },
 	{ "install", tool_install, BIT(DRY_RUN) | BIT(UNINSTALL) | BIT(RESTART) | BIT(ROOT) | BIT(PREFIX), 0 },
+	{ "upgrade", tool_upgrade, BIT(JSON) | BIT(ALL) | BIT(BINARY), 1 },
 };
 
 int tool_fail(const struct hk_err *err)
@@ -50,7 +53,7 @@ int tool_fail(const struct hk_err *err)
 static const struct option options[] = { { "json", no_argument, NULL, JSON }, { "follow", no_argument, NULL, 'f' },
 	{ "once", no_argument, NULL, ONCE }, { "all", no_argument, NULL, ALL }, { "dry-run", no_argument, NULL, DRY_RUN },
 	{ "uninstall", no_argument, NULL, UNINSTALL }, { "restart", no_argument, NULL, RESTART }, { "root", required_argument, NULL, ROOT },
-	{ "prefix", required_argument, NULL, PREFIX }, { "run-dir", required_argument, NULL, RUN_DIR }, { "help", no_argument, NULL, 'h' },
+	{ "prefix", required_argument, NULL, PREFIX }, { "binary", required_argument, NULL, BINARY }, { "run-dir", required_argument, NULL, RUN_DIR }, { "help", no_argument, NULL, 'h' },
 	{ 0 } };
 
 static const char *option_name(enum option_bit o)
@@ -76,6 +79,7 @@ static int parse(int argc, char **argv, struct tool_options *o, unsigned int *se
 		case RESTART: o->restart = true; break;
 		case ROOT: o->root = optarg; break;
 		case PREFIX: o->prefix = optarg; break;
+		case BINARY: o->binary = optarg; break;
 		case RUN_DIR: o->run_dir = optarg; break;
 		case 'h': return 1;
 		default: return -1;

@@ -2,6 +2,7 @@
 /* shim/tool_ps.c — `husk ps`: every pod with its shim, containers and execs, and the memory they hold. */
 #include <inttypes.h>
 
+#include "husk_version.h"
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
 #include "oci/base/str.h"
@@ -29,6 +30,12 @@ static void pid_text(uint32_t pid, char buf[16])
 	(void)hk_fmt(buf, 16, pid ? "%u" : "-", pid);
 }
 
+/* Of the build that this tool is of; another one is what `husk upgrade` is for. */
+static bool is_current(const struct tool_shim *s)
+{
+	return s->state && hk_streq(s->state->version, HUSK_VERSION) && hk_streq(s->state->revision, HUSK_REVISION);
+}
+
 static void shim_row(struct table *t, const struct tool_shim *s)
 {
 	const struct tool_memory m = tool_memory_of(s->is_dead ? 0 : s->pid);
@@ -38,7 +45,12 @@ static void shim_row(struct table *t, const struct tool_shim *s)
 	age_text(s->is_dead ? 0 : s->pid, age);
 	if (m.rss)
 		(void)text_bytes(m.anonymous, memory);
-	(void)hk_fmt(note, sizeof(note), "%s", s->state ? s->state->version : s->reason);
+	if (!s->state)
+		(void)hk_fmt(note, sizeof(note), "%s", s->reason);
+	else if (is_current(s))
+		(void)hk_fmt(note, sizeof(note), "%.60s", s->state->version);
+	else
+		(void)hk_fmt(note, sizeof(note), "%.40s (%.40s), husk is " HUSK_VERSION " (" HUSK_REVISION ")", s->state->version, s->state->revision);
 	add_row(t, (const char *const[]){ tool_shim_name(s, name, sizeof(name)), "", "(shim)", s->is_dead ? "dead" : s->state ? "serving" : "mute",
 		pid, age, memory, "", note });
 }
@@ -142,6 +154,8 @@ static void json_shim(struct json *j, const struct tool_shim *s)
 	json_str(j, "state", s->is_dead ? "dead" : s->state ? "serving" : "mute");
 	json_str(j, "reason", s->reason);
 	json_str(j, "version", s->state ? s->state->version : "");
+	json_str(j, "revision", s->state ? s->state->revision : "");
+	json_bool(j, "isCurrent", is_current(s));
 	json_str(j, "socket", s->socket);
 	json_u64(j, "anonymousBytes", m.anonymous);
 	json_u64(j, "pssBytes", m.pss);

@@ -105,24 +105,34 @@ static void on_pidfd(void *owner, uint32_t events)
 	reap(owner);
 }
 
-int hk_child_watch(struct hk_reaper *r, struct hk_child *c, pid_t pid, int *take_pidfd, hk_child_fn *fn, void *owner)
+int hk_child_take_over(struct hk_reaper *r, struct hk_child *c, const struct hk_child_was *was, hk_child_fn *fn, void *owner)
 {
 	int rc;
 
 	hk_child_init(c);
-	c->pidfd = hk_take_fd(take_pidfd);
 	hk_source_init(&c->src, HK_PASS_EXIT, on_pidfd, c);
-	rc = hk_source_add(r->loop, &c->src, c->pidfd, EPOLLIN);
-	if (rc < 0) {
-		c->pidfd = hk_close(c->pidfd);
+	rc = was->is_dead ? 0 : hk_source_add(r->loop, &c->src, was->pidfd, EPOLLIN);
+	if (rc < 0)
 		return rc;
-	}
-	c->pid = pid;
+	c->pid = was->pid;
+	c->pidfd = was->pidfd;
+	c->is_dead = was->is_dead;
 	c->reaper = r;
 	c->fn = fn;
 	c->owner = owner;
-	hk_list_append(&r->children, &c->node);
+	if (!was->is_dead)
+		hk_list_append(&r->children, &c->node);
 	return 0;
+}
+
+int hk_child_watch(struct hk_reaper *r, struct hk_child *c, pid_t pid, int *take_pidfd, hk_child_fn *fn, void *owner)
+{
+	hk_autofd pidfd = hk_take_fd(take_pidfd);
+	int rc = hk_child_take_over(r, c, &(const struct hk_child_was){ .pid = pid, .pidfd = pidfd }, fn, owner);
+
+	if (rc == 0)
+		pidfd = -1;
+	return rc;
 }
 
 int hk_child_kill(const struct hk_child *c, int sig)

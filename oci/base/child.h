@@ -45,6 +45,12 @@ struct hk_child {
 	void *owner;
 };
 
+struct hk_child_was {
+	pid_t pid;
+	int pidfd;
+	bool is_dead;
+};
+
 void hk_reaper_init(struct hk_reaper *r, struct hk_loop *l);
 /* Reaps whatever is dead; never blocks. */
 void hk_reaper_sweep(struct hk_reaper *r);
@@ -57,6 +63,11 @@ void hk_reaper_release(struct hk_hold *h);
 void hk_child_init(struct hk_child *c);
 /* Takes *take_pidfd (set to -1, also on failure). The exit may already have happened: fn still runs from the loop, not from here. */
 int hk_child_watch(struct hk_reaper *r, struct hk_child *c, pid_t pid, int *take_pidfd, hk_child_fn *fn, void *owner);
+/*
+ * The same for a child of an earlier image of this process (live upgrade); `is_dead`: it was told already. The pidfd is taken on success only, for who
+ * fails goes back to that image.
+ */
+int hk_child_take_over(struct hk_reaper *r, struct hk_child *c, const struct hk_child_was *was, hk_child_fn *fn, void *owner);
 /* pidfd_send_signal; -ESRCH once dead, -EINVAL for a number that is no signal. */
 int hk_child_kill(const struct hk_child *c, int sig);
 /* Waits for a child that nobody watches. For short-lived helpers and in the process that becomes a container; ret may be NULL. */

@@ -204,6 +204,13 @@ void hk_timer_cancel(struct hk_timer *t)
 	t->due_ns = 0;
 }
 
+uint64_t hk_timer_left_ms(const struct hk_timer *t)
+{
+	const uint64_t now = hk_now_ns();
+
+	return t->due_ns > now ? (t->due_ns - now + NS_PER_MS - 1) / NS_PER_MS : 0;
+}
+
 bool hk_timer_is_armed(const struct hk_timer *t)
 {
 	return t->due_ns != 0;

@@ -63,4 +63,6 @@ void hk_timer_init(struct hk_timer *t, hk_timer_fn *fn, void *owner);
 void hk_timer_set(struct hk_loop *l, struct hk_timer *t, uint64_t delay_ms);
 void hk_timer_cancel(struct hk_timer *t);
 bool hk_timer_is_armed(const struct hk_timer *t);
+/* Until an armed one is due, rounded up. */
+uint64_t hk_timer_left_ms(const struct hk_timer *t);
 uint64_t hk_now_ns(void); /* CLOCK_MONOTONIC */

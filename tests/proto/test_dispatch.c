@@ -430,6 +430,37 @@ static void test_mutations(void **state)
 	ttrpc_buf_free(b);
 }
 
+/* A call of a session in another process: its handler runs again, or its owner gets it, and the answer has the old stream. */
+static void test_calls_of_before(void **state)
+{
+	const struct ttrpc_past_call again = { .service = TTRPC_SERVICE_TASK_V2, .method = "Start", .stream = 33, .timeout_ns = 5,
+		.payload = (const uint8_t *)"\x0a\x02" "c7", .payload_len = 4 };
+	struct ttrpc_past_call unknown = again;
+	struct fixture *f = *state;
+	struct ttrpc_call *call;
+
+	ttrpc_session_again(&f->session, &again);
+	assert_answer(f, 33, TTRPC_OK, NULL);
+	assert_string_equal(f->last_id, "c7");
+	assert_int_equal(f->last_timeout_ns, 5);
+	clear_out(f);
+	unknown.method = "Gone";
+	ttrpc_session_again(&f->session, &unknown);
+	assert_answer(f, 33, TTRPC_UNIMPLEMENTED, "method Gone");
+	clear_out(f);
+	call = ttrpc_session_resume(&f->session, &(const struct ttrpc_past_call){ .service = TTRPC_SERVICE_TASK_V3, .method = "Wait", .stream = 35 });
+	assert_non_null(call);
+	assert_int_equal(f->server.n_calls, 1);
+	assert_int_equal(f->n_held, 0);
+	ttrpc_call_fail(call, TTRPC_ABORTED, "undone");
+	assert_answer(f, 35, TTRPC_ABORTED, "undone");
+	assert_int_equal(f->server.n_calls, 0);
+	clear_out(f);
+	assert_null(ttrpc_session_resume(&f->session, &unknown));
+	assert_answer(f, 33, TTRPC_UNIMPLEMENTED, "method Gone");
+	clear_out(f);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -450,6 +481,7 @@ int main(void)
 		T(test_orphans),
 		T(test_traceparent),
 		T(test_mutations),
+		cmocka_unit_test_setup_teardown(test_calls_of_before, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

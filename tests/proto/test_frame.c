@@ -182,6 +182,74 @@ static void test_huge_length_holds_nothing(void **state)
 	ttrpc_reader_done(&r);
 }
 
+/* The rest of a frame, read by another reader than its beginning: cut at every place. */
+static void test_half_goes_on_elsewhere(void **state)
+{
+	static const uint8_t bytes[] = { 0, 0, 0, 5, 0, 0, 0, 7, 1, 2, 'h', 'e', 'l', 'l', 'o' };
+
+	(void)state;
+	for (size_t cut = 0; cut < sizeof(bytes); cut++) {
+		struct ttrpc_reader before = { 0 }, after = { .done = 99 };
+		const uint8_t *data = bytes;
+		struct ttrpc_frame frame;
+		size_t left = cut;
+		struct ttrpc_half half;
+
+		assert_false(ttrpc_reader_next(&before, &data, &left, &frame));
+		half = ttrpc_reader_half(&before);
+		assert_true(ttrpc_reader_resume(&after, &half));
+		ttrpc_reader_done(&before);
+		data = bytes + cut;
+		left = sizeof(bytes) - cut;
+		assert_true(ttrpc_reader_next(&after, &data, &left, &frame));
+		assert_int_equal(frame.stream, 7);
+		assert_int_equal(frame.len, 5);
+		assert_memory_equal(frame.payload, "hello", 5);
+		ttrpc_reader_done(&after);
+	}
+}
+
+static void test_half_of_one_too_large(void **state)
+{
+	static const uint8_t header[] = { 0, 0x50, 0, 0, 0, 0, 0, 9, 1, 0, 'x', 'y' };
+	struct ttrpc_reader before = { 0 }, after = { 0 };
+	const uint8_t *data = header;
+	uint8_t *rest = calloc(1, 0x500000);
+	struct ttrpc_frame frame;
+	size_t left = sizeof(header);
+	struct ttrpc_half half;
+
+	(void)state;
+	assert_non_null(rest);
+	assert_false(ttrpc_reader_next(&before, &data, &left, &frame));
+	half = ttrpc_reader_half(&before);
+	assert_true(half.is_skipping && half.done == 2 && !half.payload);
+	assert_true(ttrpc_reader_resume(&after, &half));
+	data = rest;
+	left = 0x500000 - 2;
+	assert_true(ttrpc_reader_next(&after, &data, &left, &frame));
+	assert_true(frame.is_skipped && frame.stream == 9 && left == 0);
+	ttrpc_reader_done(&before);
+	ttrpc_reader_done(&after);
+	free(rest);
+}
+
+/* It comes from another process: never believed. */
+static void test_half_that_cannot_be(void **state)
+{
+	static const uint8_t head[] = { 0, 0, 0, 5, 0, 0, 0, 7, 1, 2, 0 };
+	const struct ttrpc_half bad[] = { { .head = head, .n_head = 11 }, { .head = head, .n_head = 4, .done = 1 },
+		{ .head = head, .n_head = 10, .payload = head, .done = 5 }, { .head = head, .n_head = 10, .payload = NULL, .done = 3 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct ttrpc_reader r = { 0 };
+
+		assert_false(ttrpc_reader_resume(&r, &bad[i]));
+		ttrpc_reader_done(&r);
+	}
+}
+
 static void test_buf_header(void **state)
 {
 	static const uint8_t want[] = { 0, 1, 2, 3, 0x10, 0x20, 0x30, 0x41, 2, 4 };
@@ -210,6 +278,9 @@ int main(void)
 		cmocka_unit_test(test_half_header_is_not_idle),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_huge_length_holds_nothing),
+		cmocka_unit_test(test_half_goes_on_elsewhere),
+		cmocka_unit_test(test_half_of_one_too_large),
+		cmocka_unit_test(test_half_that_cannot_be),
 		cmocka_unit_test(test_buf_header),
 	};
 
