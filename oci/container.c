@@ -312,13 +312,13 @@ int oci_container_make_cgroup(struct oci_container *c, struct hk_err *err)
 	return r;
 }
 
-/* Beside the init's first steps, unless somebody else looks at it there: hooks, or a process between it and us. */
+/* Beside the init's first steps, unless somebody else looks at it there (hooks), or it talks to us before: a middle process, network devices. */
 static bool may_begin_early(const struct oci_container *c, const struct oci_job *j)
 {
 	for (int i = 0; i < OCI_N_HOOK_KINDS; i++)
 		if (c->spec->hooks[i].n > 0)
 			return false;
-	return !j->needs_middle;
+	return !j->needs_middle && c->spec->n_net_devices == 0;
 }
 
 static int create_with_cgroup(

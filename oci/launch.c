@@ -207,14 +207,6 @@ static void on_want_hooks(struct oci_launch *l, const struct oci_msg *m)
 		oci_launch_fail(l, &err);
 }
 
-/* It has been made before we come to read this. */
-static void on_want_cgroup(struct oci_launch *l, const struct oci_msg *m)
-{
-	(void)m;
-	if (oci_sync_send(l->sock, OCI_MSG_DONE, 0, -1) < 0)
-		oci_launch_fail_step(l, HK_INTERNAL, EPIPE, "the set-up process died");
-}
-
 static void on_want_scope(struct oci_launch *l, const struct oci_msg *m)
 {
 	(void)m;
@@ -281,7 +273,6 @@ static on_msg_fn *const table[LS_N_STATES][OCI_N_MSGS] = { /* message 0 is EOF *
 	[LS_SETTING_UP] = {
 		[0] = on_eof,
 		[OCI_MSG_WANT_SCOPE] = on_want_scope,
-		[OCI_MSG_WANT_CGROUP] = on_want_cgroup,
 		[OCI_MSG_WANT_MAP] = on_want_map,
 		[OCI_MSG_WANT_NET] = on_want_net,
 		[OCI_MSG_WANT_HOOKS] = on_want_hooks,
@@ -385,10 +376,12 @@ static void make_cgroup(struct oci_launch *l)
 {
 	struct hk_err err;
 
-	if (oci_container_make_cgroup(l->c, &err) < 0)
+	if (oci_container_make_cgroup(l->c, &err) < 0) {
 		oci_launch_fail(l, &err);
-	else
-		l->is_cgroup_begun = false;
+		return;
+	}
+	l->is_cgroup_begun = false;
+	(void)oci_sync_send(l->sock, OCI_MSG_MADE, 0, -1); /* who has died is told by the end of the socket */
 }
 
 /* The pair of sockets and the clone. The child never comes back from here. */

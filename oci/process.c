@@ -97,26 +97,22 @@ static int enter_tree(const struct oci_job *j, struct hk_err *err)
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "enter the exec's own cgroup") : 0;
 }
 
-static int want_cgroup(const struct oci_job *j, enum oci_msg_type what, struct hk_err *err)
+/* Where somebody else makes it: systemd, or the shim meanwhile. */
+static int await_cgroup(const struct oci_job *j, struct hk_err *err)
 {
-	int r = oci_sync_send(j->s.sync_fd, what, 0, -1);
+	bool is_unit = !j->is_exec && oci_cgroup_is_unit(j->c->cgroup);
+	int r = is_unit ? oci_sync_send(j->s.sync_fd, OCI_MSG_WANT_SCOPE, 0, -1) : 0;
 
-	if (r == 0)
-		r = oci_sync_expect(j->s.sync_fd, OCI_MSG_DONE);
-	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "wait for %s", what == OCI_MSG_WANT_SCOPE ? "systemd" : "the cgroup") : 0;
+	if (r == 0 && (is_unit || j->is_cgroup_begun))
+		r = oci_sync_expect(j->s.sync_fd, is_unit ? OCI_MSG_DONE : OCI_MSG_MADE);
+	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "wait for %s", is_unit ? "systemd" : "the cgroup") : 0;
 }
 
 int oci_step_cgroup(struct oci_job *j, struct hk_err *err)
 {
-	int r = 0;
+	int r = j->enters_cgroup ? await_cgroup(j, err) : 0;
 
-	if (!j->enters_cgroup)
-		return 0;
-	if (!j->is_exec && oci_cgroup_is_unit(j->c->cgroup))
-		r = want_cgroup(j, OCI_MSG_WANT_SCOPE, err);
-	else if (j->is_cgroup_begun)
-		r = want_cgroup(j, OCI_MSG_WANT_CGROUP, err);
-	if (r < 0)
+	if (r < 0 || !j->enters_cgroup)
 		return r;
 	/* A scope of systemd's has us in it by now; a slice of its has not. */
 	if (j->holds_cgroup)

@@ -8,7 +8,6 @@
  *
  *   message     step          from  waits         what travels
  *   WANT_SCOPE  CGROUP        M, I  M, I for DONE -                  only with the systemd driver: S has the unit made around the sender
- *   WANT_CGROUP CGROUP        I     I for DONE    -                  only where it is made meanwhile (oci_cgroup_begin)
  *   WANT_MAP    USERNS        M     M for DONE    -                  S writes or compares uid_map, gid_map, timens_offsets of M
  *   FDS         STDIO         I     nobody        one fd; value: enum oci_fds_what
  *   WANT_NET    NETWORK       I     I for DONE    -                  only when linux.netDevices has any
@@ -17,6 +16,7 @@
  *   CREATED     GATE          I     I for GO      -                  create only: all is done but execve
  *   FAILED      any           M, I  nobody        kind, value = errno, index, text; the sender exits
  *   DONE        -             S     -             -                  answers every WANT_*
+ *   MADE        CGROUP        S     I             -                  only where the cgroup is made meanwhile (oci_cgroup_begin); unasked, so that nobody waits who need not
  *   GO          -             S     -             -                  Task.Start
  *   EOF                       M, I                success if and only if the page says EXEC and no failure; else that, or "died in step ..."
  */
@@ -75,7 +75,6 @@ enum oci_step { OCI_STEPS(OCI_STEP_ENUM) OCI_N_STEPS };
 
 enum oci_msg_type {
 	OCI_MSG_WANT_SCOPE = 1,
-	OCI_MSG_WANT_CGROUP,
 	OCI_MSG_WANT_MAP,
 	OCI_MSG_FDS,
 	OCI_MSG_WANT_NET,
@@ -85,6 +84,7 @@ enum oci_msg_type {
 	OCI_MSG_FAILED,
 	OCI_MSG_DONE,
 	OCI_MSG_GO,
+	OCI_MSG_MADE,
 	OCI_N_MSGS
 };
 enum oci_fds_what { OCI_FDS_CONSOLE };
