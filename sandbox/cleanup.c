@@ -150,28 +150,44 @@ static bool is_leaving(pid_t pid)
 	return d && n <= 2; /* "." and ".." */
 }
 
+/* *ret_has_process: and the process that is said to listen there is none that ends. */
+static int look_at_shim(int dirfd, char *socket_path, size_t size, bool *ret_has_process)
+{
+	struct store_shim shim;
+	int r = store_read_shim(dirfd, &shim);
+
+	if (r < 0) /* none was ever written, or it is no file of ours; else nobody can tell */
+		return r == -ENOENT || r == -EPROTO ? 0 : r;
+	r = hk_socket_look(shim.socket, NULL);
+	*ret_has_process = store_is_running(shim.pid) && !is_leaving(shim.pid);
+	(void)hk_fmt(socket_path, size, "%s", shim.socket);
+	store_shim_done(&shim);
+	return r;
+}
+
 /*
- * A socket file outlives its owner, and a pid file may name somebody else by now: only a connection tells. A child that was being set up
- * dies with its shim, but has the socket open for a moment longer, which is when containerd calls us; so without the process, a second look.
+ * A socket file outlives its owner, and a pid file may name somebody else by now: a connection tells. Not a connection alone: a child that was being
+ * set up dies with its shim, but has the socket open until it does, which is when containerd calls us, and on a busy machine or in a file system that
+ * hangs that takes a while. So without the process of the state file there is time for a successor to write its own, and then nobody lives.
  */
 static int shim_is_alive(const char *dir, char *socket_path, size_t size)
 {
+	const struct timespec pause = { .tv_nsec = CLOSING_NS };
 	hk_autofd fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct store_shim shim;
-	int r;
+	bool has_process = false;
+	int r = 1;
 
 	socket_path[0] = '\0';
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	r = store_read_shim(fd, &shim);
-	if (r < 0) /* none was ever written, or it is no file of ours; else nobody can tell */
-		return r == -ENOENT || r == -EPROTO ? 0 : r;
-	r = hk_socket_look(shim.socket, NULL);
-	if (r > 0 && (!store_is_running(shim.pid) || is_leaving(shim.pid)) && is_closed(shim.socket))
-		r = 0;
-	(void)hk_fmt(socket_path, size, "%s", shim.socket);
-	store_shim_done(&shim);
-	return r;
+	for (int i = 0; r > 0 && i < CLOSING_TRIES; i++) {
+		r = look_at_shim(fd, socket_path, size, &has_process);
+		if (has_process)
+			return r;
+		if (r > 0)
+			(void)nanosleep(&pause, NULL);
+	}
+	return r < 0 ? r : 0;
 }
 
 /* The whole group of a dead shim; its socket last, and only if no new shim has taken the place meanwhile. */

@@ -3,6 +3,7 @@
 """What is left when somebody dies at the wrong moment: containerd, the shim, an init, a reader. No exit is lost, nothing stays behind, and
 the ids can be used again."""
 import concurrent.futures
+import ctypes
 import glob
 import hashlib
 import json
@@ -282,6 +283,27 @@ class Delete(unittest.TestCase):
                 pod.delete(cid)
             self.assert_gone(pod)
             self.assertEqual(os.listdir(f"{pod.dir}/c/rootfs"), [])
+
+    def test_somebody_else_has_its_socket_open(self):
+        """As a child in a mount that hangs has: whose shim is dead has none, whoever may still listen."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        with shim.Pod() as pod:
+            pid = pod.run("c", ["sleep", "1000"])
+            pidfd = os.pidfd_open(pod.shim_pid)
+            kept = [libc.syscall(438, pidfd, n, 0) for n in range(3, 24)]  # pidfd_getfd
+            os.kill(pod.shim_pid, signal.SIGKILL)
+            eventually(lambda: not is_alive(pod.shim_pid), what="end of the shim")
+            try:
+                with ttrpc.Client(pod.address):
+                    pass  # it is accepted, and nobody will ever answer
+                self.assertEqual(pod.delete("c")["pid"], pid)
+                self.assertFalse(is_alive(pid))
+                self.assertEqual(state_files(pod.grpc), [])
+            finally:
+                for fd in [pidfd, *(k for k in kept if k >= 0)]:
+                    os.close(fd)
+            pod.delete("c")
+            self.assert_gone(pod)
 
     def test_shim_killed_during_create(self):
         for i in range(40):
