@@ -265,6 +265,23 @@ static void test_a_logging_binary_that_fails(void **state)
 	assert_non_null(strstr(err.text, "/nonexistent/logger"));
 }
 
+/* The logger is chosen by stdout's scheme; one on stderr alone would take both streams over. */
+static void test_a_logger_on_stderr_alone(void **state)
+{
+	struct sbx_stdio_opts o = options("", out_path, "binary:///bin/true");
+	struct sbx_stdio *s = NULL;
+	struct result r = { 0 };
+	struct hk_err err = { 0 };
+	int out = reader_of(out_path);
+
+	(void)state;
+	assert_true(sbx_stdio_open(&o, on_ready, &r, &s, &err) < 0);
+	assert_non_null(strstr(err.text, "stderr"));
+	assert_int_equal(r.calls, 0);
+	assert_true(hk_list_is_empty(&reaper.children));
+	(void)hk_close(out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +292,7 @@ int main(void)
 		cmocka_unit_test(test_a_logging_binary_reads_to_the_end),
 		cmocka_unit_test(test_a_terminal_with_a_logging_binary),
 		cmocka_unit_test(test_a_logging_binary_that_fails),
+		cmocka_unit_test(test_a_logger_on_stderr_alone),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
