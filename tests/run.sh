@@ -12,14 +12,16 @@
 #   tests/run.sh --matrix    the ctr and CRI tests against containerd 1.6, 1.7, 2.1 and 2.3 (tests/matrix.sh)
 #   tests/run.sh --conformance   critest against containerd 2.3 with runc, with husk, and with husk and no pause image (tests/conformance.sh);
 #                            --conformance --vm: its kill for memory in a virtual machine, in cgroups that systemd makes
-#   tests/run.sh --faults    every call of a pod's life that can fail, and a kill -9 at every border of every request: all points, not some
+#   tests/run.sh --faults    every call of a pod's life that can fail, and a kill -9 at every border of every request: all points, not some; the latter
+#                            once more through CRI with containerd 2.3, where Go is
+#   tests/run.sh --versions [COMMIT]   shims of an older build with the programs of this one, and the other way round (tests/versions.sh)
 #   tests/run.sh --kubernetes   a real kubelet alone, then with kube-apiserver and etcd (tests/kubernetes; builds them once, by Go)
 #   tests/run.sh --package   the Debian package built twice and compared, then installed in clean Debian 12 and 13 roots (tests/package)
 #   tests/run.sh --arm64     cross-built, unit tests under qemu-user (contrib/arm64.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-vm=
+vm= faults=
 case ${1:-} in
 --matrix) exec ./tests/matrix.sh ;;
 --soak)
@@ -27,6 +29,7 @@ case ${1:-} in
 	cmake --preset release >/dev/null && cmake --build --preset release | tail -n 1
 	exec ./tests/soak.sh
 	;;
+--versions) shift; exec ./tests/versions.sh "$@" ;;
 --conformance) shift; exec ./tests/conformance.sh "$@" ;;
 --oci-validation)
 	shift
@@ -34,7 +37,7 @@ case ${1:-} in
 	cmake --preset release >/dev/null && cmake --build --preset release | tail -n 1
 	exec /usr/bin/python3 tests/e2e/oci_validation.py "$@"
 	;;
---faults) export HUSK_TEST_STRIDE=1; shift; set -- -L '^(faults|lifecycle)$' "$@" ;;
+--faults) export HUSK_TEST_STRIDE=1; faults=1; shift; set -- -L '^(faults|lifecycle)$' "$@" ;;
 --kubernetes)
 	shift
 	./contrib/debian-deps.sh build demo test
@@ -68,4 +71,14 @@ echo "== test"
 failed=0
 ctest --test-dir build/release -j "$jobs" --output-on-failure --no-tests=error "$@" || failed=$?
 python3 tests/lib/skips.py build/release
+if [ -n "$faults" ]; then
+	. tests/lib/newest.sh
+	cache=${XDG_CACHE_HOME:-/var/cache}/husk-matrix
+	newest_containerd "$cache" || exit $failed
+	for handler in husk husk-pauseless; do
+		echo "== deaths through CRI, containerd $newest, $handler"
+		PATH=$cache/go/usr/bin:$PATH CONTAINERD=$cache/go/usr/bin/containerd HUSK_BIN=$PWD/build/release/tests/faults HUSK_TEST_HANDLER=$handler \
+			/usr/bin/python3 tests/lib/leakcheck.py -- /usr/bin/python3 tests/faults/test_lifecycle_cri.py || failed=$?
+	done
+fi
 exit $failed

@@ -123,6 +123,8 @@ def spec(rootfs, args, cgroup):
 
 
 class Pod:
+    program = SHIM
+
     def __init__(self, name="pod", env=None):
         self.name = name
         self.dir = tempfile.mkdtemp(prefix="husk-pod-")
@@ -153,7 +155,7 @@ class Pod:
 
     # ---- the shim ----
     def command(self, cid, action, *flags, **kwargs):
-        return subprocess.run([SHIM, "-namespace", NAMESPACE, "-address", self.grpc, "-publish-binary", "/bin/false", "-id", cid, *flags, action],
+        return subprocess.run([self.program, "-namespace", NAMESPACE, "-address", self.grpc, "-publish-binary", "/bin/false", "-id", cid, *flags, action],
                               env=self.env, capture_output=True, timeout=20 * SLOW, check=False, **kwargs)
 
     def start(self, bundle, cid):
