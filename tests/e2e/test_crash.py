@@ -314,6 +314,29 @@ class Delete(unittest.TestCase):
         self.kill_during_create(0.01, hooks=True)
 
 
+class Idle(unittest.TestCase):
+    def test_a_shim_without_tasks_ends(self):
+        """R8: after a minute, unless there is a task, or somebody who may still say something."""
+        pods = {name: shim.Pod(name) for name in ("deserted", "connected", "busy")}
+        for pod in pods.values():
+            self.addCleanup(pod.close)
+            for cid in (pod.name, "second"):
+                pod.run(cid, ["sleep", "1000"])
+                if pod.name != "busy":
+                    pod.finish(cid)
+        pods["deserted"].events.wait_for(lambda log: sum(topic == "/tasks/delete" for topic, _ in log) == 2)
+        for name in ("deserted", "busy"):
+            pods[name].client.close()
+        begin = time.monotonic()
+        eventually(lambda: not is_alive(pods["deserted"].shim_pid), 70 * SLOW, "end of the shim that nobody knows")
+        self.assertGreater(time.monotonic() - begin, 55)
+        self.assertEqual((os.path.exists(pods["deserted"].address[7:]), state_files(pods["deserted"].grpc)), (False, []))
+        time.sleep(3)
+        for name in ("connected", "busy"):
+            self.assertTrue(is_alive(pods[name].shim_pid), name)
+        self.assertEqual(pods["connected"].call("Connect", id="connected")["task_pid"], 0)
+
+
 class Exits(unittest.TestCase):
     def test_execs_and_the_death_of_the_init(self):
         """200 execs, 20 at a time, the init killed in the middle: each exec that was started has one exit, and the init's is the last."""
