@@ -207,11 +207,14 @@ def main():
     args = p.parse_args()
     os.makedirs(args.out, exist_ok=True)
     about = machine()
-    top = tempfile.mkdtemp(prefix="husk-bench-", dir="/run")  # where containerd's bundles are: memory
-    os.chmod(top, 0o711)
-    programs = f"{args.build}/bench"
     say("containerd writes the model bundle")
     document, _ = bundles.default_document()
+    top = tempfile.mkdtemp(prefix="husk-bench-", dir="/run")  # where containerd's bundles are: memory
+    is_mounted = os.statvfs(top).f_flag & os.ST_NOEXEC  # newer systemd's /run runs nothing, and the root filesystem is in there
+    if is_mounted:
+        subprocess.run(["mount", "-t", "tmpfs", "husk-bench", top], check=True)
+    os.chmod(top, 0o711)
+    programs = f"{args.build}/bench"
     try:
         peers = [peer for peer in find_peers(args) if args.profile and peer.name == "husk" or not args.profile and try_peer(top, programs, peer, document)]
         b = measure.Bench(top, programs, peers, document)
@@ -237,6 +240,8 @@ def main():
         say(f"{result['seconds']} s; {args.out}/bench.md, bench.json, bench.svg")
         return 0
     finally:
+        if is_mounted:
+            subprocess.run(["umount", top], check=False)
         shutil.rmtree(top, ignore_errors=True)
 
 
