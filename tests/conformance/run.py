@@ -15,8 +15,9 @@ HANDLERS = sys.argv[2:] or ["runc", "husk", "husk-pauseless"]
 os.environ.update(PATH=f"{CACHE}/go/usr/bin:{CACHE}/runc:{os.environ['PATH']}", CONTAINERD=f"{CACHE}/go/usr/bin/containerd")
 sys.path.insert(0, f"{HERE}/../lib")
 import daemon  # pylint: disable=wrong-import-position
+from registry import Registry  # pylint: disable=wrong-import-position
 
-# What wants a registry: here are no networks.
+# What is about the pulling of images, which no runtime has a part in. What pulls one to use it has a registry of stand-ins (registry.py).
 SKIP = "Image Manager|ImageID|Image Consistency|image_|public image|pull"
 SYSTEMD = os.environ.get("HUSK_TEST_CGROUP") == "systemd"
 # critest asks containerd for the driver, which looks for this option of any handler and then names a slice: that is what makes husk ask systemd too.
@@ -49,20 +50,22 @@ def main():
         command = ["unshare", "--net", "sh", "-c", 'ip link set lo up && sysctl -qw net.ipv4.ip_forward=1 && exec "$@"', "sh", sys.executable, *sys.argv]
         sys.exit(subprocess.run(command, env=dict(os.environ, HUSK_TEST_NETNS="1"), check=False).returncode)
     d = daemon.Daemon(cri=True)
-    if SYSTEMD:
-        with open(f"{d.dir}/config.toml", "a", encoding="utf-8") as f:
-            f.write(RUNC_OPTIONS)
+    images = f"{CACHE}/critest/images.tar"  # made before, for a machine without a compiler
+    if not os.path.exists(images):
+        images = f"{d.dir}/all.tar"
+        subprocess.run([sys.executable, f"{HERE}/images.py", images, f"{daemon.BIN}/husk-init"], check=True)
+    registry = Registry(images, f"{d.dir}/hosts.d")
+    with open(f"{d.dir}/config.toml", "a", encoding="utf-8") as f:
+        f.write(f'[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "{d.dir}/hosts.d"\n')
+        f.write(RUNC_OPTIONS if SYSTEMD else "")
     with d:
         CNI["plugins"][0]["ipam"]["dataDir"] = f"{d.dir}/ipam"
         with open(f"{d.dir}/cni/10-critest.conflist", "w", encoding="utf-8") as f:
             json.dump(CNI, f)
         d.import_images(ns="k8s.io")
-        images = f"{CACHE}/critest/images.tar"  # made before, for a machine without a compiler
-        if not os.path.exists(images):
-            images = f"{d.dir}/all.tar"
-            subprocess.run([sys.executable, f"{HERE}/images.py", images, f"{daemon.BIN}/husk-init"], check=True)
         d.ctr("image", "import", "--all-platforms", images, ns="k8s.io")
         results = {h: critest(d, h, f"{CACHE}/critest/{h}.log") for h in HANDLERS}
+    registry.close()
     if SYSTEMD:
         subprocess.run(["systemctl", "stop", "test.slice"], check=False, capture_output=True)
     worse = {}
