@@ -59,16 +59,52 @@ int oci_rootfs_open_dir(struct oci_setup *s, struct hk_err *err)
 	return 0;
 }
 
+/* Who enters a mount namespace is at its root, also where it was in already. */
+static int go_to_top(struct hk_err *err)
+{
+	hk_autofd ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+	if (ns < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "open /proc/self/ns/mnt");
+	return oci_ns_return(ns, err);
+}
+
+/*
+ * A shim below a chroot is not at its namespace's root. A pivot from there would leave the machine's whole tree around the container's, and
+ * every exec, which enters the namespace, in that. So the mounts outside are slaves as well, and the pivot is made from the top; the paths of
+ * the spec are the chroot's until then.
+ */
+static int enslave(struct oci_setup *s, struct hk_err *err)
+{
+	hk_autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statx ours, top;
+	int r;
+
+	if (root < 0 || statx(root, "", AT_EMPTY_PATH, STATX_MNT_ID, &ours) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "open /");
+	r = go_to_top(err);
+	if (r < 0)
+		return r;
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "make / a slave of the host's mounts");
+	if (statx(AT_FDCWD, "/", 0, STATX_MNT_ID, &top) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "stat /");
+	s->is_chrooted = top.stx_mnt_id != ours.stx_mnt_id;
+	if (s->is_chrooted && (fchdir(root) < 0 || chroot(".") < 0))
+		return hk_fail(err, HK_INTERNAL, errno, "return to the shim's root");
+	return 0;
+}
+
 int oci_rootfs_prepare(struct oci_setup *s, struct hk_err *err)
 {
 	int r = oci_mounts_parse(s, err);
 
 	if (r >= 0)
 		r = oci_mounts_open_shared(s, err);
+	if (r >= 0)
+		r = enslave(s, err);
 	if (r < 0)
 		return r;
-	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		return hk_fail(err, HK_INTERNAL, errno, "make / a slave of the host's mounts");
 	return s->n_rootfs_mounts > 0 ? oci_rootfs_mounts_open(s, err) : oci_rootfs_open_dir(s, err);
 }
 
@@ -182,34 +218,9 @@ static int move_root(const struct oci_setup *s, struct hk_err *err)
 	return 0;
 }
 
-/*
- * Who joins a mount namespace gets its root, whatever its processes have. A shim below a chroot is not at its namespace's root: a pivot there would
- * leave the machine's whole tree around the container's, and every exec in it. So the set-up goes up to the namespace's root first.
- */
-static int leave_chroot(struct hk_err *err)
-{
-	hk_autofd ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	struct statx ours, top;
-	int r;
-
-	if (ns < 0)
-		return hk_fail(err, HK_INTERNAL, errno, "open /proc/self/ns/mnt");
-	if (statx(AT_FDCWD, "/", 0, STATX_MNT_ID, &ours) < 0)
-		return hk_fail(err, HK_INTERNAL, errno, "stat /");
-	r = oci_ns_return(ns, err);
-	if (r < 0)
-		return r;
-	if (statx(AT_FDCWD, "/", 0, STATX_MNT_ID, &top) < 0)
-		return hk_fail(err, HK_INTERNAL, errno, "stat / of the mount namespace");
-	/* What lies outside the chroot was not seen by oci_rootfs_prepare. */
-	if (top.stx_mnt_id != ours.stx_mnt_id && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		return hk_fail(err, HK_INTERNAL, errno, "make / of the mount namespace a slave of the host's mounts");
-	return 0;
-}
-
 int oci_rootfs_pivot(struct oci_setup *s, struct hk_err *err)
 {
-	int r = leave_chroot(err);
+	int r = s->is_chrooted ? go_to_top(err) : 0;
 
 	if (r < 0)
 		return r;

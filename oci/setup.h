@@ -29,6 +29,7 @@ struct oci_setup {
 	size_t n_rootfs_mounts;
 	struct oci_cgroup *cgroup;
 	bool no_pivot, no_new_keyring, terminal;
+	bool is_chrooted; /* the shim's root, and so the set-up's up to the pivot, is not its mount namespace's */
 	bool in_userns; /* I runs in a user namespace other than the host's: mknod is EPERM, devices are binds */
 	uid_t host_uid; /* process.user as host ids */
 	gid_t host_gid;

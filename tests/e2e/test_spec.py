@@ -464,6 +464,11 @@ class SpecTest(unittest.TestCase):
                 continue
             self.assertEqual(self.said(f"readlink /proc/self/ns/{file}", change), os.readlink(f"/proc/self/ns/{file}") + "\n")
 
+    def test_user_namespace_that_is_not_let_into_the_bundle(self):
+        os.chmod(self.pod.dir, 0o700)
+        self.addCleanup(os.chmod, self.pod.dir, 0o711)
+        self.assertEqual(self.said("cat /proc/self/uid_map; ls -d /bin/busybox", user_namespace).split(), ["0", "100000", "65536", "/bin/busybox"])
+
     @need("open_tree", "move_mount")
     def test_no_mount_namespace(self):
         """config-linux.md, "namespaces": one that is not listed is the runtime's own. The root is the container's all the same."""
