@@ -3,6 +3,7 @@
 """usage: run.py CACHE [HANDLER...]: critest against one private containerd, once with each runtime handler, side by side. CACHE has containerd in go/usr/bin,
 runc in runc/ and critest.test in critest/ (tests/conformance.sh puts them there). Ends non-zero if runc passes a test that a husk handler fails, or if no test ran.
 HUSK_TEST_FOCUS=REGEX: only some tests. HUSK_TEST_CGROUP=systemd: in cgroups that systemd makes."""
+import contextlib
 import json
 import os
 import re
@@ -66,6 +67,8 @@ def main():
         d.ctr("image", "import", "--all-platforms", images, ns="k8s.io")
         results = {h: critest(d, h, f"{CACHE}/critest/{h}.log") for h in HANDLERS}
     registry.close()
+    with contextlib.suppress(OSError):  # of containers without a parent's name; somebody else's may be in it
+        daemon.remove_cgroups("k8s.io")
     if SYSTEMD:
         subprocess.run(["systemctl", "stop", "test.slice"], check=False, capture_output=True)
     worse = {}

@@ -464,6 +464,7 @@ class SpecTest(unittest.TestCase):
                 continue
             self.assertEqual(self.said(f"readlink /proc/self/ns/{file}", change), os.readlink(f"/proc/self/ns/{file}") + "\n")
 
+    @need("open_tree", "move_mount")
     def test_user_namespace_that_is_not_let_into_the_bundle(self):
         os.chmod(self.pod.dir, 0o700)
         self.addCleanup(os.chmod, self.pod.dir, 0o711)
