@@ -363,6 +363,7 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
     struct oci_container **ret, struct hk_err *err)
 {
 	struct oci_container *c;
+	struct oci_create_opts own = *o;
 	struct oci_times times = { 0 };
 	struct oci_job *j = NULL;
 	int r;
@@ -383,10 +384,12 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
 		r = check_spec(c, err);
 	if (r == 0)
 		r = remember(c, o, err);
+	if (r == 0 && o->on_spec)
+		r = o->on_spec(arg, c, own.stdio, err);
 	if (r == 0)
 		r = oci_cgroup_open(c->spec->cgroups_path, c->id, &c->cgroup, err);
 	if (r == 0)
-		r = job_of_create(c, o, &j, err);
+		r = job_of_create(c, &own, &j, err);
 	if (r == 0)
 		r = find_filter(c, j, err);
 	if (r == 0 && o->on_cgroup)

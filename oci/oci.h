@@ -51,6 +51,8 @@ struct oci_create_opts {
 	 * made, but no process: the callback gets pid 0. oci_restore then takes the place of oci_start. Hooks of creation and start do not run.
 	 */
 	const char *checkpoint;
+	/* Told when config.json has been read (oci_container_annotation): may set other stdio, or refuse. May be NULL; arg is the callback's. */
+	int (*on_spec)(void *arg, const struct oci_container *c, int stdio[3], struct hk_err *err);
 	/* Told before anything is made, with what oci_cleanup needs if we die from here on; may refuse. May be NULL; arg is the callback's. */
 	int (*on_cgroup)(void *arg, const char *cgroup_path, struct hk_err *err);
 };

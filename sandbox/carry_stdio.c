@@ -46,6 +46,16 @@ static void save_copy(const struct stdio_copy *c, struct hk_record *to)
 	hk_record_bool(to, "is_done", c->relay.is_done);
 	hk_record_bool(to, "is_last", c->relay.is_last);
 	hk_record_num(to, "left", c->relay.left);
+	if (c->spill) {
+		hk_record_begin(to, "spill");
+		hk_record_fd(to, "file", c->spill->fd);
+		hk_record_num(to, "head", (int64_t)c->spill->head);
+		hk_record_num(to, "tail", (int64_t)c->spill->tail);
+		hk_record_num(to, "cap", (int64_t)c->spill->cap);
+		hk_record_num(to, "dropped", (int64_t)c->spill->dropped);
+		hk_record_str(to, "id", c->spill->id);
+		hk_record_end(to);
+	}
 	hk_record_end(to);
 }
 
@@ -110,11 +120,27 @@ static int load_console(struct sbx_stdio *s, const struct hk_value *from)
 	return hk_value_check(from, NULL) < 0 ? 0 : console_take_over(c);
 }
 
+static int load_spill(struct stdio_copy *c, const struct hk_value *from)
+{
+	struct spill *s;
+
+	if (!from)
+		return 0;
+	s = spill_new(hk_value_fd(from, "file"), (uint64_t)hk_value_num(from, "cap"), hk_value_str(from, "id"));
+	if (!s)
+		return -ENOMEM;
+	c->spill = c->relay.spill = s;
+	s->head = (uint64_t)hk_value_num(from, "head");
+	s->tail = (uint64_t)hk_value_num(from, "tail");
+	s->dropped = (uint64_t)hk_value_num(from, "dropped");
+	return 0;
+}
+
 static int load_copy(struct sbx_stdio *s, const struct hk_value *from)
 {
 	const int64_t stream = hk_value_num(from, "stream");
 	struct stdio_copy *c;
-	int r = 0;
+	int r;
 
 	if (stream < 0 || stream > 2 || s->copy[stream]) {
 		hk_value_wrong(from, "stream", "is none, or twice");
@@ -126,7 +152,8 @@ static int load_copy(struct sbx_stdio *s, const struct hk_value *from)
 	s->copy[stream] = c;
 	c->pipe = hk_value_fd_or(from, "pipe");
 	c->relay.is_done = hk_value_bool(from, "is_done");
-	if (!c->relay.is_done)
+	r = load_spill(c, hk_value_get(from, "spill"));
+	if (r == 0 && !c->relay.is_done)
 		r = stream == 0 ? relay_start(&c->relay, s->stdin_reader, c->pipe) : relay_start(&c->relay, c->pipe, s->holder[stream]);
 	c->relay.is_last = hk_value_bool(from, "is_last");
 	c->relay.left = (int)hk_value_num_or(from, "left", 0);

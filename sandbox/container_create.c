@@ -135,6 +135,28 @@ static int on_cgroup(void *arg, const char *cgroup, struct hk_err *err)
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "write the state file") : 0;
 }
 
+/*
+ * husk.io/stdio-spill=BYTES (K, M or G behind it): so much output of each stream is kept while nobody reads it, so that the container need not wait for
+ * a daemon that is away.
+ */
+static int on_spec(void *arg, const struct oci_container *oci, int stdio[3], struct hk_err *err)
+{
+	struct sbx_container *c = arg;
+	const char *s = oci_container_annotation(oci, "husk.io/stdio-spill");
+	uint64_t cap;
+	int r;
+
+	if (!s)
+		return 0;
+	if (hk_parse_size(s, &cap) < 0 || cap == 0)
+		return hk_fail_text(err, HK_INVALID, EINVAL, "annotation husk.io/stdio-spill \"%.40s\": not a number of bytes", s);
+	r = sbx_stdio_spill(c->init.io, cap, c->id);
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "keep output of %s for a reader that is away", c->id);
+	memcpy(stdio, sbx_stdio_fds(c->init.io), 3 * sizeof(*stdio));
+	return 0;
+}
+
 static void on_undone(void *arg, const struct hk_err *remove_err)
 {
 	struct sbx_container *c = arg;
@@ -237,6 +259,7 @@ static void on_stdio(void *arg, const struct hk_err *io_err)
 	            .no_new_keyring = r->no_new_keyring,
 	            .traceparent = r->traceparent,
 	            .checkpoint = restore_image(c),
+	            .on_spec = on_spec,
 	            .on_cgroup = on_cgroup,
 	        },
 	        on_created, c, &c->oci, &err) < 0)

@@ -8,6 +8,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "sandbox/spill.h"
+
 enum { CHUNK = 1 << 16, ROUNDS = 16 }; /* one source may move 1 MiB before the others have their turn */
 
 static void finish(struct relay *r, int code)
@@ -42,12 +44,65 @@ static int look(struct relay *r)
 	return p[1].revents ? CAN_MOVE : wait_for(r, &r->out, r->to, EPOLLOUT);
 }
 
+/* One turn with a spill: old bytes first, then new ones past it or into it. True: there may be more. */
+static bool move_spilling(struct relay *r, bool *at_end)
+{
+	struct pollfd p[2] = { { .fd = r->from, .events = POLLIN }, { .fd = r->to, .events = POLLOUT } };
+	const size_t want = r->is_last && r->left < CHUNK ? (size_t)r->left : CHUNK;
+	bool has_moved = false;
+	ssize_t n;
+
+	if (poll(p, 2, 0) < 0)
+		return errno == EINTR;
+	if (!spill_is_empty(r->spill) && p[1].revents)
+		has_moved = spill_take(r->spill, r->to) > 0;
+	*at_end = want == 0 || (p[0].revents && !(p[0].revents & POLLIN));
+	if (*at_end || !p[0].revents)
+		return has_moved;
+	n = spill_is_empty(r->spill) && p[1].revents ? splice(r->from, NULL, r->to, NULL, want, SPLICE_F_MOVE | SPLICE_F_NONBLOCK) : -1;
+	if (n < 0)
+		n = spill_put(r->spill, r->from, want);
+	*at_end = n == 0;
+	if (n > 0 && r->is_last)
+		r->left -= (int)n;
+	return has_moved || n > 0;
+}
+
+static int watch(struct relay *r, struct hk_source *s, int fd, uint32_t events, bool is_wanted)
+{
+	if (!is_wanted)
+		hk_source_del(r->loop, s);
+	return !is_wanted || s->fd >= 0 ? 0 : hk_source_add(r->loop, s, fd, events);
+}
+
+static void pump_spilling(struct relay *r)
+{
+	bool at_end = false;
+	int code;
+
+	for (int i = 0; i < ROUNDS && move_spilling(r, &at_end); i++)
+		;
+	if (at_end && spill_is_empty(r->spill)) {
+		finish(r, 0);
+		return;
+	}
+	code = watch(r, &r->in, r->from, EPOLLIN, !at_end);
+	if (code == 0)
+		code = watch(r, &r->out, r->to, EPOLLOUT, !spill_is_empty(r->spill));
+	if (code < 0)
+		finish(r, code);
+}
+
 void relay_pump(struct relay *r)
 {
 	int code = CAN_MOVE;
 
 	if (r->is_done || r->from < 0)
 		return;
+	if (r->spill) {
+		pump_spilling(r);
+		return;
+	}
 	for (int i = 0; i < ROUNDS && code == CAN_MOVE; i++) {
 		const int want = r->is_last && r->left < CHUNK ? r->left : CHUNK;
 		ssize_t n;
@@ -94,9 +149,14 @@ void relay_init(struct relay *r, struct hk_loop *l, relay_end_fn *fn, void *owne
 
 int relay_start(struct relay *r, int from, int to)
 {
+	int code;
+
 	r->from = from;
 	r->to = to;
-	return wait_for(r, &r->in, from, EPOLLIN);
+	code = wait_for(r, &r->in, from, EPOLLIN);
+	if (code == 0 && r->spill) /* one that was taken over has something in it */
+		code = watch(r, &r->out, to, EPOLLOUT, !spill_is_empty(r->spill));
+	return code;
 }
 
 void relay_stop(struct relay *r)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sandbox/relay.h — moves bytes from one pipe or FIFO into another with splice(2): nothing is copied, nothing is kept here, nothing is
- * dropped. A full target stops the reading of the source until there is room. The fds are borrowed and non-blocking.
+ * dropped. A full target stops the reading of the source until there is room, unless there is a spill to keep what comes meanwhile. The fds are
+ * borrowed and non-blocking.
  *
  * A call on a pipe waits for the pipe's lock, O_NONBLOCK or not, and a process that splices a file into it holds that for as long as the file
  * system takes. poll(2) does not wait: so it is asked first, and nothing is tried that it does not promise.
@@ -11,6 +12,8 @@
 
 #include "oci/base/loop.h"
 
+struct spill;
+
 /* r: 0 = the source is at its end and all of it has arrived, else -errno of the target. Runs once; may free the relay. */
 typedef void relay_end_fn(void *owner, int r);
 
@@ -18,6 +21,7 @@ struct relay {
 	struct hk_loop *loop;
 	int from, to;
 	struct hk_source in, out; /* at most one is added at a time */
+	struct spill *spill; /* borrowed; NULL = none */
 	bool is_done, is_last;
 	int left; /* is_last: what is still to move */
 	relay_end_fn *fn;

@@ -214,7 +214,42 @@ static void free_copy(struct stdio_copy *c)
 		return;
 	relay_stop(&c->relay);
 	close_pipe(&c->pipe);
+	spill_free(c->spill);
 	free(c);
+}
+
+int sbx_stdio_spill(struct sbx_stdio *s, uint64_t cap, const char *id)
+{
+	const bool is_one = s->holder[1] >= 0 && s->holder[2] < 0 && s->child[2] >= 0; /* stderr is stdout's copy */
+	int r = 0;
+
+	if (s->terminal || s->is_exec || s->logger)
+		return 0;
+	for (int i = 1; i < 3 && r == 0; i++) {
+		if (s->holder[i] < 0)
+			continue;
+		s->child[i] = hk_close(s->child[i]);
+		r = stdio_make_pipe(s, i);
+		if (r < 0)
+			break;
+		s->copy[i]->spill = s->copy[i]->relay.spill = spill_new(-1, cap, id);
+		if (!s->copy[i]->spill)
+			r = -errno;
+	}
+	if (r < 0 || !is_one)
+		return r;
+	(void)hk_close(s->child[2]);
+	s->child[2] = fcntl(s->child[1], F_DUPFD_CLOEXEC, 0);
+	return s->child[2] < 0 ? -errno : 0;
+}
+
+uint64_t sbx_stdio_dropped(const struct sbx_stdio *s)
+{
+	uint64_t n = 0;
+
+	for (int i = 1; s && i < 3; i++)
+		n += s->copy[i] && s->copy[i]->spill ? s->copy[i]->spill->dropped : 0;
+	return n;
 }
 
 static int start_copies(struct sbx_stdio *s)

@@ -3,7 +3,7 @@
  * sandbox/stdio.h — the three streams of one process, from the client's paths to the fds its execve gets, and their end.
  *
  * An init gets a description of the FIFO itself; an exec gets pipes that are spliced into the FIFOs; a terminal's master is copied.
- * FIFOs, files and loggers are all opened by sbx_stdio_open; nothing here blocks, and nothing is dropped.
+ * FIFOs, files and loggers are all opened by sbx_stdio_open; nothing here blocks, and nothing is dropped but beyond sbx_stdio_spill's cap.
  */
 #pragma once
 #include <stdbool.h>
@@ -35,6 +35,13 @@ struct sbx_stdio_opts {
  * before that. A negative return: fn never runs and there is nothing to free.
  */
 int sbx_stdio_open(const struct sbx_stdio_opts *o, sbx_stdio_ready_fn *fn, void *arg, struct sbx_stdio **ret, struct hk_err *err);
+/*
+ * Before the launch: output for a FIFO goes through the shim, which keeps up to `cap` bytes of each stream while nobody reads, so that the process need
+ * not wait; what is more is dropped. `id` is for the log. Nothing for terminals, files and loggers. 0 or -errno.
+ */
+int sbx_stdio_spill(struct sbx_stdio *s, uint64_t cap, const char *id);
+/* So many bytes of both streams. */
+uint64_t sbx_stdio_dropped(const struct sbx_stdio *s);
 /* The process's ends, borrowed; -1 = /dev/null. */
 const int *sbx_stdio_fds(const struct sbx_stdio *s);
 /*

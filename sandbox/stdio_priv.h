@@ -5,6 +5,7 @@
 #include "oci/base/loop.h"
 #include "sandbox/console.h"
 #include "sandbox/relay.h"
+#include "sandbox/spill.h"
 #include "sandbox/stdio.h"
 
 struct hk_err;
@@ -15,6 +16,7 @@ struct stdio_copy {
 	struct sbx_stdio *s;
 	int stream;      /* 0, 1, 2 */
 	int pipe;        /* owned: our end */
+	struct spill *spill; /* owned; NULL = a reader that is away stops the process */
 	struct relay relay;
 };
 

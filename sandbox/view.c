@@ -5,6 +5,7 @@
 #include "oci/base/list.h"
 #include "sandbox/pod.h"
 #include "sandbox/podsandbox_priv.h"
+#include "sandbox/stdio.h"
 
 static uint32_t count(const struct hk_list *l)
 {
@@ -53,6 +54,7 @@ static struct sbx_view view_of(const struct sbx_process *proc)
 		.pid = proc->pid,
 		.exit_status = r.exit_status,
 		.n_waiters = count(&proc->waiters) + count(&proc->deletes),
+		.dropped_bytes = sbx_stdio_dropped(proc->io),
 		.oom_kills = c->oom.kills,
 		.oom_limit = c->oom_limit,
 		.oom_limit_cgroup_len = c->oom_limit_len,

@@ -20,6 +20,7 @@ struct sbx_view {
 	uint64_t oom_kills;               /* of the container */
 	enum sbx_limit oom_limit;         /* of the last one: whose limit; and so much of the path of its cgroup is where that is */
 	size_t oom_limit_cgroup_len;
+	uint64_t dropped_bytes; /* of its output: sbx_stdio_spill */
 	const struct oci_container *oci; /* of the container; NULL while it is being made */
 };
 typedef void sbx_view_fn(void *arg, const struct sbx_view *v);

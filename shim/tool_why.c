@@ -108,6 +108,7 @@ static void container_part(struct why *w, const struct tool_shim *s, const Husk_
 		json_str(&w->j, "waitsFor", c->waits_for);
 		json_u64(&w->j, "exitStatus", c->exit_status);
 		json_u64(&w->j, "oomKills", c->oom_kills);
+		json_u64(&w->j, "droppedBytes", c->dropped_bytes);
 		json_str(&w->j, "oomLimit", c->oom_limit);
 		json_str(&w->j, "oomLimitCgroup", c->oom_limit_cgroup);
 	} else {
@@ -121,6 +122,10 @@ static void container_part(struct why *w, const struct tool_shim *s, const Husk_
 	if (tool_process_of(c->pid, &p) && p.state == 'T')
 		say(w, "its init is stopped (SIGSTOP or a tracer)");
 	oom_part(w, c);
+	if (c->dropped_bytes) {
+		(void)hk_fmt(line, sizeof(line), "%" PRIu64 " bytes of its output were dropped: nobody read it, and what husk.io/stdio-spill keeps was full", c->dropped_bytes);
+		say(w, line);
+	}
 	for (size_t i = 0; i < c->n_execs; i++) {
 		(void)hk_fmt(line, sizeof(line), "exec %.40s: %s, pid %u", c->execs[i]->exec_id, c->execs[i]->state, c->execs[i]->pid);
 		say(w, line);

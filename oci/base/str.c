@@ -51,6 +51,30 @@ int hk_parse_i64(const char *s, int64_t *ret)
 	return 0;
 }
 
+int hk_parse_size(const char *s, uint64_t *ret)
+{
+	static const char units[] = "KMG";
+	const size_t len = strlen(s);
+	const char *unit = len > 1 ? strchr(units, s[len - 1]) : NULL;
+	const unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+	char digits[24];
+	uint64_t v;
+	int r;
+
+	if (len >= sizeof(digits))
+		return -ERANGE;
+	memcpy(digits, s, len + 1);
+	if (unit)
+		digits[len - 1] = '\0';
+	r = hk_parse_u64(digits, &v);
+	if (r < 0)
+		return r;
+	if (v > (uint64_t)INT64_MAX >> shift)
+		return -ERANGE;
+	*ret = v << shift;
+	return 0;
+}
+
 bool hk_has_prefix(const char *s, const char *prefix)
 {
 	return strncmp(s, prefix, strlen(prefix)) == 0;

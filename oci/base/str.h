@@ -10,6 +10,8 @@ int hk_fmt(char *buf, size_t size, const char *fmt, ...) __attribute__((format(p
 /* Whole string, base 10, no sign, no blanks; -EINVAL or -ERANGE otherwise. */
 int hk_parse_u64(const char *s, uint64_t *ret);
 int hk_parse_i64(const char *s, int64_t *ret);
+/* "64", "64K", "64M", "64G": powers of 1024; at most INT64_MAX. */
+int hk_parse_size(const char *s, uint64_t *ret);
 bool hk_has_prefix(const char *s, const char *prefix);
 bool hk_has_suffix(const char *s, const char *suffix);
 bool hk_streq(const char *a, const char *b); /* NULL equals NULL only */

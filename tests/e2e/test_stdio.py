@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stdio through the real shim: every form, byte by byte, with readers that come late or go away, sinks that break, and processes that an
 exec leaves behind. HUSK_SOAK=1 widens the table of sizes to 2^10 ... 2^27."""
+import json
 import os
 import subprocess
 import sys
@@ -207,6 +208,53 @@ class AwayReader(StdioTest):
             for is_exec in (False, True):
                 with self.subTest(terminal=terminal, is_exec=is_exec):
                     self.check(terminal, is_exec)
+
+    def spill(self, size, seconds):
+        """A container that says 1 MB a second for so long, a part in each tenth of one, while nobody reads. What is then read; what it counted, and how late it was."""
+        pod, name = self.pod, self.name("s")
+        path, counted = f"{pod.dir}/{name}.out", f"{pod.rootfs}/{name}"
+        os.mkfifo(path)
+        script = f"i=0; while [ $i -lt {seconds * 10} ]; do i=$((i+1)); seq $((i*100000)) $((i*100000+14284)); echo $i >/{name}; sleep 0.1; done; exec sleep 1000"
+        first = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        bundle = pod.bundle(name, ["sh", "-c", script], change=lambda c: c["annotations"].update({"husk.io/stdio-spill": size}))
+        pod.call("Create", id=name, bundle=bundle, stdout=path)
+        pod.call("Start", id=name)
+        os.close(first)
+        begin = time.monotonic()
+        eventually(lambda: os.path.exists(counted) and read(counted).split() == [str(seconds * 10).encode()], times_out(5 * seconds), "end of what it says")
+        took = time.monotonic() - begin
+        back = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        got, end = bytearray(), time.monotonic() + times_out(30)
+        quiet = 0
+        while quiet < 20 and time.monotonic() < end:
+            try:
+                part = os.read(back, 1 << 20)
+            except BlockingIOError:
+                part = b""
+            got += part
+            quiet = 0 if part else quiet + 1
+            time.sleep(0 if part else 0.02)
+        why = json.loads(subprocess.run([f"{shim.BIN}/husk", "why", "--json", name], capture_output=True, check=True).stdout)[0]
+        pod.finish(name)
+        os.close(back)
+        want = b"".join(b"%d\n" % n for i in range(1, seconds * 10 + 1) for n in range(i * 100000, i * 100000 + 14285))
+        return bytes(got), want, next(c["droppedBytes"] for c in why["containers"] if c["id"] == name), took
+
+    def test_an_outage_that_it_does_not_wait_for(self):
+        """R14: husk.io/stdio-spill keeps what is said meanwhile, in order; what is beyond it is dropped from the end, and counted."""
+        seconds = 60 if SOAK else 4
+        got, want, dropped, took = self.spill("128M", seconds)
+        print(f"{len(want)} bytes said in {took:.1f} s to nobody, all of them read afterwards", file=sys.stderr)
+        self.assertEqual((len(got), got == want, dropped), (len(want), True, 0))
+        got, want, dropped, took = self.spill("1M", seconds)
+        print(f"{len(want)} bytes said in {took:.1f} s to nobody, {len(got)} kept of 1 MiB and a FIFO, {dropped} dropped", file=sys.stderr)
+        self.assertEqual((len(got) + dropped, want.startswith(got)), (len(want), True))
+        self.assertGreaterEqual(len(got), 1 << 20)
+        self.assertLess(len(got), (1 << 20) + 3 * 65536)
+
+    def test_a_spill_of_no_size(self):
+        with self.assertRaisesRegex(ttrpc.Error, "annotation husk.io/stdio-spill \"much\": not a number of bytes"):
+            self.pod.call("Create", id="x", bundle=self.pod.bundle("x", ["true"], change=lambda c: c["annotations"].update({"husk.io/stdio-spill": "much"})))
 
     def test_stderr_is_opened_first(self):
         """A client that stands still in its open of stderr before it comes to stdout."""

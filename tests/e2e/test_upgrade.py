@@ -422,6 +422,39 @@ class Kept(UpgradeTest):
             self.assertEqual(got.removeprefix(b"ready\n") == sent + b"\nlast\n", True, (name, len(got), len(sent)))
         pod.finish("host")
 
+    def test_output_that_nobody_reads(self):
+        """husk.io/stdio-spill: what is kept of it, and the count of what is not, go along."""
+        pod = self.pod
+        path = f"{pod.dir}/kept.out"
+        os.mkfifo(path)
+        first = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        pod.call("Create", id="kept", stdout=path, bundle=pod.bundle(
+            "kept", ["sh", "-c", "seq 1 100000; while [ ! -e /go ]; do sleep 0.05; done; echo last"],
+            change=lambda c: c["annotations"].update({"husk.io/stdio-spill": "200000"})))
+        pod.call("Start", id="kept")
+        os.close(first)
+
+        def dropped():
+            why = json.loads(run_husk("why", "--json", "kept").stdout)[0]
+            return next(c["droppedBytes"] for c in why["containers"] if c["id"] == "kept")
+        said = b"".join(b"%d\n" % i for i in range(1, 100001))
+        eventually(lambda: dropped() >= len(said) - 200000 - 131072, 10 * SLOW, "the end of what it says")
+        time.sleep(0.2)
+        before = dropped()
+        upgrade(pod)
+        self.assertEqual(dropped(), before)
+        got = bytearray()
+        with open(path, "rb", buffering=0) as f:
+            while len(got) < len(said) - before:
+                got += f.read(65536)
+            self.assertTrue(said.startswith(got))
+            with open(f"{pod.rootfs}/go", "w", encoding="ascii"):
+                pass
+            self.assertEqual(f.read(100), b"last\n")
+            self.assertEqual(pod.call("Wait", id="kept")["exit_status"], 0)
+            self.assertEqual(f.read(1), b"")
+        pod.call("Delete", id="kept")
+
     def test_half_a_request_and_answers_that_nobody_reads(self):
         pod = self.pod
         pod.run("host", ["sleep", "100000"])
