@@ -24,6 +24,8 @@ RUNTIMES = {"runc": [daemon.RUNC], "crun": [daemon.RUNC, "--runc-binary", shutil
 
 # What differs and may: (peers, pattern, replacement, why both are right). Applied to every fact and file of both sides.
 ALLOWED = [
+    ("crun", r"^(mount \S+ \S+ \S+)( (shared|master):N| unbindable)+ - ", r"\1 - ",
+     "config-linux.md, Rootfs Mount Propagation, names no default: crun's is rprivate, also for binds that ask for another; runc as husk"),
     ("runc crun", r"^mount \S+ (/proc/\w+|/sys/\w+|/etc/passwd) r[wo],\S+( master:N)? - (devtmpfs|tmpfs) .*", r"mount mask \1",
      "masks: husk binds the null device of the host, verified, not the container's own (CVE-2025-31133), and one sealed tmpfs (nr_inodes=1)"),
     ("runc crun", r"^(mount / /mnt/b/doc .* - tmpfs tmpfs rw,size=1024k),mode=755$", r"\1",
@@ -32,19 +34,19 @@ ALLOWED = [
     ("runc", r"^(mount / /sys .* - sysfs sysfs) r[wo]$", r"\1", "ro of sysfs is a flag of the mount; runc sets it on the superblock as well"),
     ("runc", r"^(mount / /sys/fs/cgroup) (rw|ro)(,\S+ - tmpfs) (tmpfs|cgroup) .*", r"\1\3",
      "runc 1.1 leaves the tmpfs above the v1 hierarchies writable although the mount says ro"),
-    ("runc", r"^(mount / /sys/fs/cgroup \S+) - cgroup2 .*", r"\1 - cgroup2",
-     "without a cgroup namespace husk binds the host's mount; runc mounts anew, which takes nsdelegate away from the host"),
+    ("runc crun", r"^(mount / /sys/fs/cgroup \S+) - cgroup2 .*", r"\1 - cgroup2",
+     "without a cgroup namespace husk binds the host's mount; the peers mount anew, which takes nsdelegate away from the host"),
     ("runc", r"^(mount / /sys/fs/cgroup/\S+ \S+) - cgroup \w+ ", r"\1 - cgroup ", "the name that stands for a source: runc's is the hierarchy's"),
-    ("runc", r"^(mount \S+ /mnt/version ro),nosuid,nodev,noexec,", r"\1,", "runc's remount of a read-only bind drops what the source forbids; husk only adds, as mount_setattr does"),
-    ("runc", r"^(mount \S+ / ro)(,nosuid)?(,nodev)? - tmpfs", r"\1 - tmpfs", "runc 1.1's remount of a read-only root drops nosuid and nodev; husk keeps them"),
+    ("runc crun", r"^(mount (\S+ /|/version /mnt/version) ro)(,nosuid)?(,nodev)?(,noexec)?(,| )", r"\1\6",
+     "the peers' remount that makes a root or a bind read-only drops what its source forbids; husk only adds, as mount_setattr does"),
     ("runc crun", r"^file cpu.weight (20|59)$", "file cpu.weight of 512 shares",
      "runc 1.1 and crun 1.21: linear; husk: the formula of the kernel's 1024 to 100, as runc 1.3.2 and crun 1.23"),
     ("runc", r"^(owner \S+) (0|65534):65534$", r"\1 of a user namespace",
      "config-linux.md, Cgroup ownership: husk gives a cgroup that is mounted writable to its user; runc does so with the systemd driver alone"),
+    ("crun", r"^(owner \S+ 0):(0|65534)$", r"\1", "the same section asks for the user alone; crun gives it to the group too"),
     ("runc", r"^(dev drwxrwxrwt root) +(root|65534) +(\d+ mqueue)$", r"\1 \3", "group of /dev/mqueue in a user namespace: 0 here, unmapped in runc 1.1"),
-    ("crun", r"^(mount \S+ \S+ \S+)( (shared|master):N| unbindable)+ - ", r"\1 - ",
-     "config-linux.md, Rootfs Mount Propagation, names no default: crun's is rprivate, also for binds that ask for another; runc as husk"),
-    ("crun", r"^(mount /\w+ /dev/\w+ rw),nosuid,noexec(,relatime - devtmpfs) ", r"\1\2 ", "devices bound into a user namespace; runc as husk"),
+    ("crun", r"^(mount (ROOTFS\S* /\S*|/\w+ /dev/\w+|/ /dev(?= \S+ - devtmpfs)) r[wo])(,nosuid)?(,nodev|,noexec)?(,relatime)? - (dev)?tmpfs ", r"\1 - tmpfs ",
+     "crun 1.21 drops what the root's own mount and /dev of the host forbid, and adds nosuid and noexec to devices bound into a user namespace; runc as husk"),
     ("crun", r"^env HOME=(/root)?$", "env HOME=", "an empty HOME: crun keeps it, husk and runc take the one of the user's passwd entry"),
 ]
 
