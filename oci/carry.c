@@ -22,6 +22,8 @@
 #include "oci/launch.h"
 #include "oci/rdt.h"
 
+HK_RECORD_WHOLE(struct oci_container, 328);
+
 const char *oci_container_busy(const struct oci_container *c)
 {
 	if (c->removal)

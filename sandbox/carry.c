@@ -17,6 +17,9 @@
 #include "sandbox/podsandbox_priv.h"
 #include "sandbox/store.h"
 
+HK_RECORD_WHOLE(struct sbx_container, 832);
+HK_RECORD_WHOLE(struct sbx_process, 424);
+
 static const char *const ct_words[CT_N_STATES] = { [CT_CREATED] = "created", [CT_RUNNING] = "running", [CT_PAUSED] = "paused",
 	[CT_STOPPING] = "stopping", [CT_STOPPED] = "stopped" };
 static const char *const proc_words[PROC_N_STATES] = { [PROC_NEW] = "new", [PROC_RUNNING] = "running", [PROC_DEAD] = "dead", [PROC_TOLD] = "told" };

@@ -14,6 +14,8 @@
 #include "sandbox/carry_priv.h"
 #include "sandbox/podsandbox_priv.h"
 
+HK_RECORD_WHOLE(struct sbx_podsandbox, 456);
+
 static const char *const words[SB_N_STATES] = { [SB_CREATED] = "created", [SB_READY] = "ready", [SB_STOPPED] = "stopped" };
 
 const char *sandbox_busy(const struct sbx_pod *p)

@@ -11,6 +11,10 @@
 #include "sandbox/carry_priv.h"
 #include "sandbox/stdio_priv.h"
 
+HK_RECORD_WHOLE(struct sbx_stdio, 216);
+HK_RECORD_WHOLE(struct console, 192);
+HK_RECORD_WHOLE(struct relay, 112);
+
 enum { BUFFER_MAX = 1 << 20 }; /* no copier keeps more than a chunk */
 
 const char *stdio_busy(const struct sbx_stdio *s)

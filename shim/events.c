@@ -413,6 +413,8 @@ void shim_events_flush(struct shim_events *e, uint64_t timeout_ms, shim_flushed_
 
 /* ---- an upgrade ---- */
 
+HK_RECORD_WHOLE(struct shim_events, 384);
+
 void shim_events_hold(struct shim_events *e, bool is_held)
 {
 	e->is_held = is_held;

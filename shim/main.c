@@ -54,11 +54,14 @@ int main(int argc, char **argv)
 	struct shim_flags flags;
 	int status;
 
-	if (fill_std_fds() != 0) {
+	const int r = shim_flags_parse(argc, argv, &flags, &err);
+
+	/* One that takes another's place has its descriptors, and must not fail before it can go back to it. */
+	if ((r < 0 || !flags.resume[0]) && fill_std_fds() != 0) {
 		(void)fprintf(stderr, SHIM_PROGRAM ": open /dev/null: %s\n", hk_errno_name(errno));
 		return 1;
 	}
-	if (shim_flags_parse(argc, argv, &flags, &err) < 0) {
+	if (r < 0) {
 		(void)fprintf(stderr, "%s\n%s", err.text, shim_usage);
 		return 2;
 	}

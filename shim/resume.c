@@ -37,12 +37,12 @@ static char *word(const char *s)
 
 int shim_resume_exec(int image, const char *path, const struct shim_flags *f, const struct shim_resume_fds *fds)
 {
-	char state[NUMBER_SIZE], verdict[NUMBER_SIZE];
+	char state[2 * NUMBER_SIZE], verdict[NUMBER_SIZE];
 	char *argv[20] = { word(path), word("-namespace"), word(f->ns), word("-id"), word(f->id), word("-address"), word(f->address),
 		word("-group"), word(f->group), word("-bundle"), word(f->bundle), word("-resume"), state };
 	int n = 13;
 
-	(void)hk_fmt(state, sizeof(state), "%d", fds->state);
+	(void)hk_fmt(state, sizeof(state), "%d:%d", fds->state, fds->exe);
 	(void)hk_fmt(verdict, sizeof(verdict), "%d", fds->verdict);
 	if (f->debug)
 		argv[n++] = word("-debug");
@@ -60,7 +60,24 @@ static int fd_of(const char *text)
 {
 	uint64_t fd;
 
-	return text[0] && hk_parse_u64(text, &fd) == 0 && fd < INT32_MAX && fcntl((int)fd, F_SETFD, FD_CLOEXEC) == 0 ? (int)fd : -1;
+	return text[0] && hk_parse_u64(text, &fd) == 0 && fd <= INT32_MAX ? (int)fd : -1;
+}
+
+static int set_cloexec(int fd)
+{
+	return fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+/* STATE:EXE */
+static void take_fds(struct shim_resume *r, const char *words)
+{
+	char state[NUMBER_SIZE] = "";
+	const char *colon = strchr(words, ':');
+
+	if (!colon || hk_fmt(state, sizeof(state), "%.*s", (int)(colon - words), words) < 0)
+		return;
+	r->state = fd_of(state);
+	r->exe = fd_of(colon + 1);
 }
 
 /* Private, since parsing cuts it up in place. */
@@ -85,9 +102,10 @@ int shim_resume_open(const struct shim_flags *f, struct shim_resume *ret, struct
 {
 	int r;
 
-	*ret = (struct shim_resume){ .flags = f, .state = fd_of(f->resume), .verdict = fd_of(f->rehearse) };
-	if (ret->state < 0 || (f->rehearse[0] && ret->verdict < 0))
-		return hk_fail_text(err, HK_INVALID, EBADF, "-resume and -rehearse are given by `husk upgrade`, not by hand");
+	*ret = (struct shim_resume){ .flags = f, .state = -1, .exe = -1, .verdict = fd_of(f->rehearse) };
+	take_fds(ret, f->resume);
+	if (set_cloexec(ret->state) < 0 || set_cloexec(ret->exe) < 0 || (f->rehearse[0] && set_cloexec(ret->verdict) < 0))
+		return hk_fail(err, HK_INVALID, errno, "-resume and -rehearse are given by `husk upgrade`, not by hand");
 	r = map(ret);
 	if (r < 0)
 		return hk_fail(err, HK_INTERNAL, -r, "read the state");
@@ -104,7 +122,8 @@ _Noreturn void shim_resume_say(const struct shim_resume *r, const struct hk_err 
 {
 	const char *text = err ? err->text : SHIM_RESUME_OK;
 
-	(void)hk_write_full(r->verdict, text, strlen(text));
+	if (r->verdict >= 0)
+		(void)hk_write_full(r->verdict, text, strlen(text));
 	_exit(err ? 1 : 0); /* nothing is freed: it is not ours */
 }
 
@@ -136,16 +155,17 @@ static int copy_state(const struct shim_resume *r, const struct hk_err *why, int
 
 void shim_resume_back(const struct shim_resume *r, const struct hk_err *why)
 {
-	hk_autofd state = -1;
-	int exe;
+	const char *program = r->top ? hk_value_str_or(r->top, "program", "") : "";
+	hk_autofd copy = -1;
+	struct shim_resume_fds fds = { .state = r->state, .exe = r->exe, .verdict = -1 };
 
-	if (!r->top || hk_value_get(r->top, "refused") || copy_state(r, why, &state) < 0 || fcntl(state, F_SETFD, 0) < 0 ||
-	    hk_value_cloexec(r->top, false) < 0)
+	if (r->state < 0 || r->exe < 0 || (r->top && hk_value_get(r->top, "refused")))
 		return;
-	exe = hk_value_fd_or(r->top, "exe");
-	if (exe >= 0)
-		(void)shim_resume_exec(exe, hk_value_str_or(r->top, "program", "containerd-shim-husk-v2"), r->flags,
-		    &(const struct shim_resume_fds){ .state = state, .verdict = -1 });
+	if (copy_state(r, why, &copy) == 0) /* else it will not know why, and call it an upgrade */
+		fds.state = copy;
+	if (fcntl(fds.state, F_SETFD, 0) < 0 || fcntl(fds.exe, F_SETFD, 0) < 0 || (r->top && hk_value_cloexec(r->top, false) < 0))
+		return;
+	(void)shim_resume_exec(fds.exe, program[0] ? program : program_invocation_name, r->flags, &fds);
 }
 
 /* ---- when it has not ---- */
@@ -161,6 +181,7 @@ static void again(const struct shim_listener *l, const struct hk_value *v)
 	struct ttrpc_session *s = shim_conn_session(l, (int)hk_value_num_or(v, "connection", -1));
 	hk_auto(wire_done) struct wire w = { 0 };
 	struct ttrpc_past_call c = call_of(v);
+	struct ttrpc_call *call;
 
 	if (!s)
 		return;
@@ -168,9 +189,15 @@ static void again(const struct shim_listener *l, const struct hk_value *v)
 	wire_str(&w, FIELD_ID, hk_value_str_or(v, "id", ""));
 	wire_str(&w, FIELD_EXEC_ID, hk_value_str_or(v, "exec_id", ""));
 	c.payload = w.bytes;
-	c.payload_len = w.is_failed ? 0 : w.len;
+	c.payload_len = w.len;
 	s->now_ns = hk_now_ns();
-	ttrpc_session_again(s, &c);
+	if (!w.is_failed) {
+		ttrpc_session_again(s, &c);
+		return;
+	}
+	call = ttrpc_session_resume(s, &c);
+	if (call)
+		ttrpc_call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 static void answer(const struct shim_resume *r, const struct shim_listener *l)

@@ -17,9 +17,9 @@ struct shim_listener;
 
 #define SHIM_RESUME_OK "ok"
 
-/* Descriptors that a program is executed with; verdict -1: for good, else a rehearsal that writes there. */
+/* Descriptors that a program is executed with: the state, the program that it can go back to; verdict -1: for good, else a rehearsal that writes there. */
 struct shim_resume_fds {
-	int state, verdict;
+	int state, exe, verdict;
 };
 /* Executes `image` under the name `path`, as the server of the same group. Returns -errno. */
 int shim_resume_exec(int image, const char *path, const struct shim_flags *f, const struct shim_resume_fds *fds);
@@ -27,7 +27,8 @@ int shim_resume_exec(int image, const char *path, const struct shim_flags *f, co
 struct shim_resume {
 	const struct shim_flags *flags;
 	int state;   /* owned */
-	int verdict; /* owned; -1 = for good */
+	int exe;     /* borrowed from the state's own descriptors */
+	int verdict; /* owned; of a rehearsal (-rehearse) */
 	char *text;  /* a mapping of our own of it */
 	size_t len;
 	struct hk_arena arena;
@@ -37,7 +38,7 @@ struct shim_resume {
 int shim_resume_open(const struct shim_flags *f, struct shim_resume *ret, struct hk_err *err);
 /* Tells the verdict (err NULL: it could) and ends the process. */
 _Noreturn void shim_resume_say(const struct shim_resume *r, const struct hk_err *err);
-/* Executes the program that has left, which tells *why to who asked; returns when that fails too, or when it is itself what failed. */
+/* Executes the program that has left, which tells *why to who asked; returns when that fails too, or when it is itself what failed. After a failed open too. */
 void shim_resume_back(const struct shim_resume *r, const struct hk_err *why);
 /* Nothing can fail any more: calls are made again, whoever asked is answered, requests are heard. */
 void shim_resume_finish(struct shim_resume *r, struct shim_listener *l);

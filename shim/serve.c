@@ -238,7 +238,7 @@ static void take_log(struct server *s, const struct shim_resume *r)
 {
 	s->log_fd = hk_value_fd_or(r->top, "log");
 	hk_log_namespace(s->flags->ns);
-	hk_log_init(r->verdict >= 0 ? -1 : s->log_fd, s->flags->debug ? HK_LOG_DEBUG : HK_LOG_INFO);
+	hk_log_init(s->flags->rehearse[0] ? -1 : s->log_fd, s->flags->debug ? HK_LOG_DEBUG : HK_LOG_INFO);
 }
 
 static bool is_listener(int fd)
@@ -371,7 +371,7 @@ static int take_over(struct server *s, struct hk_err *err)
 		take_log(s, &was);
 		r = load(s, was.top, err);
 	}
-	if (was.verdict >= 0)
+	if (s->flags->rehearse[0]) /* and whatever has failed: a rehearsal never goes on, nor back */
 		shim_resume_say(&was, r < 0 ? err : NULL);
 	if (r < 0) {
 		shim_resume_back(&was, err);

@@ -54,6 +54,7 @@ struct upgrade_run { /* heap */
 	char path[PATH_MAX];
 	int image;     /* owned: the new program as nobody can write it */
 	int exe;       /* owned: our own, to come back to */
+	int exe_copy;  /* its number in the state that was written last */
 	struct hk_timer timer; /* the next look; the rehearsal's deadline */
 	uint64_t until_ns, hold_until_ns, held_ns;
 	unsigned look_ms;
@@ -213,6 +214,9 @@ static bool is_quiet(struct upgrade_run *run)
 
 /* ---- the state ---- */
 
+HK_RECORD_WHOLE(struct shim_life, 328);
+HK_RECORD_WHOLE(struct ttrpc_call, 96);
+
 static void save_call(struct hk_record *to, const struct ttrpc_call *call, const char *id, const char *exec_id)
 {
 	const uint64_t age_ns = hk_now_ns() - call->since_ns;
@@ -236,13 +240,14 @@ static void save_pending(void *arg, const struct task_pending *p)
 	hk_record_end(arg);
 }
 
-static int save(const struct upgrade_run *run, struct hk_record *to, struct hk_err *err)
+static int save(struct upgrade_run *run, struct hk_record *to, struct hk_err *err)
 {
 	const struct shim_upgrade *u = run->u;
 	int exe = fcntl(run->exe, F_DUPFD_CLOEXEC, 0), r;
 
 	if (exe < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "write the state");
+	run->exe_copy = exe;
 	hk_record_str(to, "version", HUSK_VERSION);
 	hk_record_str(to, "revision", HUSK_REVISION);
 	hk_record_str(to, "program", program_invocation_name);
@@ -270,7 +275,7 @@ static int save(const struct upgrade_run *run, struct hk_record *to, struct hk_e
 	return r;
 }
 
-static int save_to_memory(const struct upgrade_run *run, struct hk_record *rec, int *ret_fd, struct hk_err *err)
+static int save_to_memory(struct upgrade_run *run, struct hk_record *rec, int *ret_fd, struct hk_err *err)
 {
 	int r = save(run, rec, err);
 
@@ -305,7 +310,7 @@ static void leave(struct upgrade_run *run)
 		log_info("upgrade: the new program takes over", LOG_STR("path", run->path), LOG_INT("state_bytes", rec.text.n));
 		r = let_through(&rec, state, true);
 		if (r == 0)
-			r = shim_resume_exec(run->image, run->path, run->u->flags, &(const struct shim_resume_fds){ .state = state, .verdict = -1 });
+			r = shim_resume_exec(run->image, run->path, run->u->flags, &(const struct shim_resume_fds){ .state = state, .exe = run->exe_copy, .verdict = -1 });
 		(void)let_through(&rec, state, false);
 		(void)hk_fail(&err, HK_INTERNAL, -r, "execute %s", run->path);
 	}
@@ -393,7 +398,7 @@ static int rehearse(struct upgrade_run *run, struct hk_err *err)
 		return hk_fail(err, HK_INTERNAL, errno, "make a pipe");
 	run->verdict = pipefd[0];
 	said = pipefd[1];
-	pid = give_birth(run, &rec, &(const struct shim_resume_fds){ .state = state, .verdict = said });
+	pid = give_birth(run, &rec, &(const struct shim_resume_fds){ .state = state, .exe = run->exe_copy, .verdict = said });
 	if (pid < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "fork the rehearsal");
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);

@@ -25,6 +25,10 @@ struct hk_err;
 
 #define HK_RECORD_FORMAT "husk-state 1"
 
+/* Who adds a field to a struct that crosses an upgrade thinks of its save and its load, or finds that it needs none, and then says the new size. */
+#define HK_RECORD_WHOLE(type, bytes) \
+	_Static_assert(sizeof(void *) != 8 || sizeof(type) == (bytes), #type " has changed: is the new field saved and loaded for an upgrade?")
+
 /* ---- writing: zero-initialised; a failure (no memory) is told by hk_record_end ---- */
 struct hk_record {
 	struct hk_text text;

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`husk upgrade`: a running shim replaced in place. R22: same pid, sockets and FIFOs kept, a pending Wait survives, a hundred upgrades under log load lose
 nothing. What must be true of everything here: byte-exact output, each call answered once, each exit told once, in order, no descriptor and no memory more."""
+import errno
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -630,6 +630,45 @@ class Pauseless(UpgradeTest):
 
 class Programs(UpgradeTest):
     """Which program may come."""
+
+    def test_it_cannot_be_written(self):
+        """CVE-2019-5736: what /proc/PID/exe of an upgraded shim leads to is on a read-only mount of its own, whatever the installed file is."""
+        self.pod.run("host", ["sleep", "100000"])
+        path = self.program("copy", open(shim.SHIM, "rb").read())  # pylint: disable=consider-using-with
+        upgrade(self.pod, path)
+        with self.assertRaises(OSError) as caught:  # with O_TRUNC the mount is asked first, before the kernel says that it runs (ETXTBSY)
+            os.close(os.open(f"/proc/{self.pod.shim_pid}/exe", os.O_RDWR | os.O_TRUNC))
+        self.assertEqual(caught.exception.errno, errno.EROFS)
+        os.unlink(path)  # and it needs the name no more
+        upgrade(self.pod)
+        self.pod.finish("host")
+
+    def test_what_a_server_is(self):
+        """Session, signals, capabilities, core dumps, OOM score and cgroups of the process are those of one that was born as it is."""
+        def facts():
+            with open(f"/proc/{self.pod.shim_pid}/status", encoding="utf-8") as f:
+                kept = [line for line in f if line.startswith(("Name", "Uid", "Gid", "Groups", "Sig", "Shd", "Cap", "NoNewPrivs", "Umask", "NSpid", "Threads"))
+                        and not line.startswith("SigQ")]
+            with open(f"/proc/{self.pod.shim_pid}/stat", encoding="utf-8") as f:
+                kept += f.read().rpartition(")")[2].split()[1:5]
+            for name in ("oom_score_adj", "cgroup", "coredump_filter"):
+                with open(f"/proc/{self.pod.shim_pid}/{name}", encoding="utf-8") as f:
+                    kept.append(f.read())
+            return kept, os.readlink(f"/proc/{self.pod.shim_pid}/cwd"), os.readlink(f"/proc/{self.pod.shim_pid}/ns/mnt")
+        self.pod.run("host", ["sleep", "100000"])
+        before = facts()
+        upgrade(self.pod)
+        self.assertEqual(facts(), before)
+        # An orphan of the container's is still ours to reap, and the children were not told anything new.
+        self.pod.exec("host", "parent", ["sh", "-c", "sleep 0.2 & exit 0"])
+        self.pod.call("Start", id="host", exec_id="parent")
+        self.pod.call("Wait", id="host", exec_id="parent")
+        upgrade(self.pod)
+        time.sleep(0.5)
+        children = subprocess.run(["ps", "-o", "stat=", "--ppid", str(self.pod.shim_pid)], capture_output=True, text=True, check=False).stdout.split()
+        self.assertEqual([s for s in children if s.startswith("Z")], [])
+        self.pod.call("Delete", id="host", exec_id="parent")
+        self.pod.finish("host")
 
     def test_another_version(self):
         pod = self.pod

@@ -107,7 +107,7 @@ class Life(Pod):
 
     def __init__(self, what, verbose=False):
         self.what, self.verbose = what, verbose
-        self.failures = []
+        self.failures, self.waits = [], []
         self.table = self.log_fd = None
         self.strict = False
         super().__init__(env={"HUSK_FAULT": what})
@@ -230,12 +230,43 @@ class Life(Pod):
             if self.attempt("Start", id=cid) is not None:
                 inside(cid)
         self.end(cid)
+        self.check_waits()
         for reader in (self.output[cid], self.errors.get(cid)):
             if reader:
                 reader.release()
 
+    def upgrade(self, cid):
+        """The shim is replaced by the same program, with a call that waits: the new one comes, or the old one is as it was."""
+        path = os.path.realpath(shim.SHIM).encode()
+        self.waits.append((self.client, self.client.start_task("Wait", id=cid)))
+        try:
+            self.client.start_call("husk.node.Node", "Upgrade", b"\x0a" + bytes([len(path) & 127 | 128, len(path) >> 7]) + path).result(30 * SLOW)
+        except ttrpc.Error as e:
+            self.failed("Upgrade", e.message)
+        except ConnectionError as e:
+            self.failed("Upgrade", f"connection closed: {e}")
+            if not is_alive(self.shim_pid):
+                raise Bad(f"the shim died of an upgrade: {self.crash_line()}") from e
+            self.client = self.connect()
+        except TimeoutError as e:
+            raise Bad(f"Upgrade hangs, fault {self.where()}") from e
+
+    def check_waits(self):
+        """Each has one answer, unless its connection was the fault's."""
+        waits, self.waits = self.waits, []
+        for client, wait in waits:
+            try:
+                wait.result(15 * SLOW)
+            except (ttrpc.Error, ConnectionError) as e:
+                self.failed("Wait of before the upgrade", str(e))
+            except TimeoutError:
+                raise Bad(f"a Wait of before the upgrade has no answer, fault {self.where()}") from None
+            if client.surplus:
+                raise Bad(f"answers that nobody asked for: {client.surplus}")
+
     def inside(self, cid):
         self.process(cid, "e1", ["echo", "out"])
+        self.upgrade(cid)
         self.process(cid, "e2", ["stty"], terminal=True)
         for method in ("Pids", "Stats", "Pause", "Resume", "State", "CloseIO", "Connect"):
             self.attempt(method, id=cid)

@@ -41,6 +41,7 @@ mkdir -p "$work/disk/tree$source" "$work/disk/tree$build/tests"
 cp -a "$source/tests" "$source/contrib" "$work/disk/tree$source"
 cp -a "$build/bin" "$work/disk/tree$build"
 [ ! -d "$build/tests/faults" ] || cp -a "$build/tests/faults" "$work/disk/tree$build/tests" # budget/pod counts by it
+[ ! -d "$build/tests/upgrade" ] || cp -a "$build/tests/upgrade" "$work/disk/tree$build/tests" # what is upgraded to
 [ ! -d "$build/bench" ] || cp -a "$build/bench" "$work/disk/tree$build" # contrib/bench.sh --vm
 find "$build/tests" -maxdepth 1 -type f -perm -u+x -exec cp -a -t "$work/disk/tree$build/tests" {} +
 ctest --test-dir "$build" --show-only=json-v1 -L "^(root|${HUSK_VM_ALL:+containerd|}machine)\$" >"$work/disk/tests.json"
