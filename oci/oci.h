@@ -128,4 +128,5 @@ void oci_container_free(struct oci_container *c);
 int oci_cleanup(const char *cgroup_path, const char *id, const char *rootfs, int timeout_ms, struct hk_err *err);
 
 #include "oci/carry.h" /* the rest of it */
+#include "oci/cgroup_shim.h"
 #include "oci/checkpoint.h"

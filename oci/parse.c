@@ -269,10 +269,9 @@ static int parse_only_annotations(const struct oci_dec *d, const struct oci_json
 	return oci_dec_object(d, v, fields, HK_ARRAY_SIZE(fields), dst);
 }
 
-int oci_annotations_read(const char *bundle, struct hk_arena *arena, struct oci_kvs *ret, struct hk_err *err)
+/* One member of it, by whoever knows that one; dst stays as it is where there is no file. */
+static int read_part(const char *bundle, struct hk_arena *arena, const struct oci_json_opts *opts, oci_dec_fn *fn, void *dst, struct hk_err *err)
 {
-	static const struct oci_json_opts opts = { .only = "annotations" };
-	struct oci_kvs kvs = { 0 };
 	hk_autofree char *text = NULL;
 	char path[PATH_MAX];
 	size_t len = 0;
@@ -284,11 +283,46 @@ int oci_annotations_read(const char *bundle, struct hk_arena *arena, struct oci_
 	if (r < 0 && r != -ENOENT)
 		return hk_fail(err, HK_INTERNAL, -r, "read %.300s", path);
 	if (r == 0)
-		r = oci_parse_document(text, len, &opts, arena, parse_only_annotations, &kvs, err);
-	if (r < 0 && r != -ENOENT)
-		return hk_wrap(err, "%.300s", path);
-	*ret = kvs;
-	return 0;
+		r = oci_parse_document(text, len, opts, arena, fn, dst, err);
+	return r < 0 && r != -ENOENT ? hk_wrap(err, "%.300s", path) : 0;
+}
+
+int oci_annotations_read(const char *bundle, struct hk_arena *arena, struct oci_kvs *ret, struct hk_err *err)
+{
+	static const struct oci_json_opts opts = { .only = "annotations" };
+	struct oci_kvs kvs = { 0 };
+	int r = read_part(bundle, arena, &opts, parse_only_annotations, &kvs, err);
+
+	if (r == 0)
+		*ret = kvs;
+	return r;
+}
+
+/* ---- linux.cgroupsPath ---- */
+
+static int parse_cgroups_path(const struct oci_dec *d, const struct oci_json *v, void *dst)
+{
+	static const struct oci_field fields[] = { { .key = "cgroupsPath", .fn = oci_dec_opt_str } };
+
+	return oci_dec_object(d, v, fields, HK_ARRAY_SIZE(fields), dst);
+}
+
+static int parse_only_linux(const struct oci_dec *d, const struct oci_json *v, void *dst)
+{
+	static const struct oci_field fields[] = { { .key = "linux", .fn = parse_cgroups_path } };
+
+	return oci_dec_object(d, v, fields, HK_ARRAY_SIZE(fields), dst);
+}
+
+int oci_cgroups_path_read(const char *bundle, struct hk_arena *arena, const char **ret, struct hk_err *err)
+{
+	static const struct oci_json_opts opts = { .only = "linux" };
+	const char *path = NULL;
+	int r = read_part(bundle, arena, &opts, parse_only_linux, &path, err);
+
+	if (r == 0)
+		*ret = path;
+	return r;
 }
 
 const char *oci_kvs_get(const struct oci_kvs *kvs, const char *key)

@@ -62,5 +62,7 @@ int oci_process_parse(const char *json, size_t len, struct hk_arena *arena, stru
 int oci_resources_parse(const char *json, size_t len, struct hk_arena *arena, struct oci_resources *ret, struct hk_err *err);
 /* Only the annotations of <bundle>/config.json (the `start` command's needs); *ret lives in `arena`. A missing file: n = 0. */
 int oci_annotations_read(const char *bundle, struct hk_arena *arena, struct oci_kvs *ret, struct hk_err *err);
+/* Only its linux.cgroupsPath, in the same way; NULL: it says none. */
+int oci_cgroups_path_read(const char *bundle, struct hk_arena *arena, const char **ret, struct hk_err *err);
 /* The value of `key`, or NULL. */
 const char *oci_kvs_get(const struct oci_kvs *kvs, const char *key);

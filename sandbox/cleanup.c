@@ -67,6 +67,19 @@ static void kill_group(DIR *d)
 	rewinddir(d);
 }
 
+/* Where the shim itself was, and perhaps a helper of it still is. */
+static void clean_shim_cgroup(const char *dir)
+{
+	hk_autofd fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct store_shim shim;
+
+	if (fd < 0 || store_read_shim(fd, &shim) < 0)
+		return;
+	if (shim.cgroup && shim.cgroup[0])
+		(void)oci_cleanup(shim.cgroup, "shim", NULL, LEAST_MS, NULL);
+	store_shim_done(&shim);
+}
+
 /* Every container of a dead shim. The first error is told, the others are cleaned all the same. */
 static int clean_group(const char *dir, struct hk_err *err)
 {
@@ -91,6 +104,7 @@ static int clean_group(const char *dir, struct hk_err *err)
 	}
 	if (r == 0) {
 		sandbox_files_remove(dir);
+		clean_shim_cgroup(dir);
 		store_remove_dir(dir);
 	}
 	return r;

@@ -31,6 +31,11 @@ static struct sbx_podsandbox *find(struct sbx_pod *p, const char *id, struct hk_
 	return NULL;
 }
 
+int sbx_pod_note_cgroup(struct sbx_pod *p, const char *shim_cgroup)
+{
+	return store_write_shim(p->dir, getpid(), p->socket, shim_cgroup);
+}
+
 bool sbx_has_sandbox(const struct sbx_pod *p)
 {
 	return p->sandbox != NULL;

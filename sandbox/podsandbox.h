@@ -56,5 +56,7 @@ void sbx_sandbox_shutdown(struct sbx_pod *p, const char *id, struct sbx_done don
 int sbx_sandbox_status(struct sbx_pod *p, const char *id, struct sbx_sandbox_status *ret, struct hk_err *err);
 /* The pod's cgroup if the config named one, else the sandbox's own; *ret is heap, oci_cgroup_free. */
 int sbx_sandbox_cgroup(struct sbx_pod *p, const char *id, struct oci_cgroup **ret, struct hk_err *err);
+/* The shim has gone into a cgroup of its own: for the state file. */
+int sbx_pod_note_cgroup(struct sbx_pod *p, const char *shim_cgroup);
 /* A sandbox was created and not yet shut down. */
 bool sbx_has_sandbox(const struct sbx_pod *p);

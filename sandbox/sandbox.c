@@ -61,7 +61,7 @@ int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_er
 	p = pod_new(o);
 	if (!p)
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "pod %s", o->group);
-	r = store_write_shim(p->dir, getpid(), p->socket);
+	r = store_write_shim(p->dir, getpid(), p->socket, o->shim_cgroup);
 	if (r < 0) {
 		sbx_pod_free(p);
 		return hk_fail(err, HK_INTERNAL, -r, "state directory of pod %s", o->group);

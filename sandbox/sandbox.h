@@ -52,7 +52,7 @@ struct sbx_pod_opts {
 	const char *state_dir; /* of one daemon's pods: state files below <state_dir>/<namespace>/<group> */
 	const char *ns;       /* containerd namespace */
 	const char *group;    /* group id of this shim */
-	const char *socket;   /* our own socket path, for the state file */
+	const char *socket, *shim_cgroup; /* for the state file: our socket path; our own cgroup, NULL or "" = none */
 	sbx_event_fn *on_event;
 	void *arg;
 };

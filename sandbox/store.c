@@ -79,10 +79,12 @@ static int write_lines(const char *dir, const char *name, const char *text, int 
 	return hk_write_file_atomic(AT_FDCWD, path, text, (size_t)len, 0600);
 }
 
-int store_write_shim(const char *dir, pid_t pid, const char *socket)
+int store_write_shim(const char *dir, pid_t pid, const char *socket, const char *cgroup)
 {
+	const bool has_cgroup = cgroup && cgroup[0] && !strchr(cgroup, '\n');
 	hk_autofree char *text = NULL;
-	int len = asprintf(&text, FORMAT_LINE "pid %d\nsocket %s\n", (int)pid, socket);
+	int len = asprintf(&text, FORMAT_LINE "pid %d\nsocket %s\n%s%s%s", (int)pid, socket, has_cgroup ? "cgroup " : "", has_cgroup ? cgroup : "",
+	    has_cgroup ? "\n" : "");
 	int r = -ENOENT;
 
 	/* Another shim, the last of its namespace, may be taking the directories above away while we make ours below. */
@@ -251,6 +253,7 @@ int store_read_shim(int dirfd, struct store_shim *ret)
 		return -EPROTO;
 	}
 	s.pid = (pid_t)pid;
+	s.cgroup = value_of(text, "cgroup");
 	*ret = s;
 	return 0;
 }
@@ -258,5 +261,6 @@ int store_read_shim(int dirfd, struct store_shim *ret)
 void store_shim_done(struct store_shim *s)
 {
 	free(s->socket);
-	s->socket = NULL;
+	free(s->cgroup);
+	s->socket = s->cgroup = NULL;
 }

@@ -17,13 +17,14 @@ struct store_record { /* of a container; strings are borrowed on writing, owned 
 };
 struct store_shim {
 	char *socket;
+	char *cgroup; /* of its own, to be removed; NULL or "" = none */
 	pid_t pid;
 };
 
 /* The directory of a group, heap; a group id that is no valid file name is hashed. NULL: out of memory. */
 char *store_dir(const char *state_dir, const char *ns, const char *group);
-/* Makes the directory. */
-int store_write_shim(const char *dir, pid_t pid, const char *socket);
+/* Makes the directory. cgroup NULL or "": none of its own. */
+int store_write_shim(const char *dir, pid_t pid, const char *socket, const char *cgroup);
 int store_write_container(const char *dir, const struct store_record *r);
 void store_remove_container(const char *dir, const char *id);
 /* The directory with its ".shim" if no container is left in it, and its parent if that is empty then. */

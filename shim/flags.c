@@ -24,6 +24,7 @@ const char shim_usage[] =
 	"  -group ID            group that the server serves (set by start)\n"
 	"  -resume FD           state of the server whose place is taken (set by an upgrade)\n"
 	"  -rehearse FD         only try to, and say there whether it worked\n"
+	"  -pod-cgroup          go into the pod's cgroup at CreateSandbox (set by start)\n"
 	"  -debug               log at debug level\n"
 	"  -info                print the runtime's features as containerd.types.RuntimeInfo\n"
 	"  -v, -version         print the version\n";
@@ -106,6 +107,7 @@ int shim_flags_parse(int argc, char *const *argv, struct shim_flags *ret, struct
 		{ "resume", &f.resume, NULL },
 		{ "rehearse", &f.rehearse, NULL },
 		{ "debug", NULL, &f.debug },
+		{ "pod-cgroup", NULL, &f.pod_cgroup },
 		{ "v", NULL, &f.version },
 		{ "version", NULL, &f.version },
 		{ "info", NULL, &f.info },

@@ -16,6 +16,7 @@ struct shim_flags {
 	const char *bundle;
 	const char *action; /* "" = be the server */
 	bool debug, version, info, help;
+	bool pod_cgroup; /* between `start` and the server: it goes into the pod's cgroup once that is known */
 	/* between `start` and the server it spawns */
 	const char *group;
 	/* between a server and the program that takes its place: numbers of descriptors (shim/resume.h) */

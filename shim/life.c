@@ -7,8 +7,10 @@
  */
 #include "shim/life.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -114,6 +116,8 @@ static void end(struct shim_life *l, const char *reason)
 	l->is_ending = true;
 	watch_idle(l);
 	/* The names go first: a `start` of the same group must not find a socket that nobody will serve. */
+	if (l->cgroup)
+		oci_shim_cgroup_leave(l->cgroup); /* first: what is left of it after our death is found by the state file */
 	sbx_pod_forget(l->pod);
 	remove_socket(l);
 	shim_listener_stop(l->listener);
@@ -254,4 +258,25 @@ void shim_life_done(struct shim_life *l)
 	hk_timer_cancel(&l->check);
 	hk_timer_cancel(&l->flush);
 	remove_socket(l);
+	free(l->cgroup);
+	l->cgroup = NULL;
+}
+
+int shim_life_enter(struct shim_life *l, const char *pod, struct hk_err *err)
+{
+	char path[PATH_MAX];
+	int r = l->wants_cgroup && !l->cgroup ? oci_shim_cgroup_in(pod, l->group, path, sizeof(path), err) : 1;
+
+	if (r == 0)
+		r = oci_shim_cgroup_enter(path, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	l->cgroup = strdup(path);
+	r = l->cgroup ? sbx_pod_note_cgroup(l->pod, path) : -ENOMEM;
+	if (r == 0)
+		return 0;
+	oci_shim_cgroup_leave(path);
+	free(l->cgroup);
+	l->cgroup = NULL;
+	return hk_fail(err, HK_INTERNAL, -r, "remember cgroup %s", path);
 }

@@ -11,6 +11,7 @@
 #include "oci/base/loop.h"
 #include "shim/socket.h"
 
+struct hk_err;
 struct sbx_pod;
 struct shim_events;
 struct shim_listener;
@@ -20,6 +21,9 @@ struct shim_life {
 	struct sbx_pod *pod;
 	struct shim_events *events;
 	struct shim_listener *listener;
+	char *cgroup;      /* owned: of our own in the pod's, to be taken away at the end; NULL = none */
+	const char *group; /* of the shim */
+	bool wants_cgroup; /* at CreateSandbox */
 	const char *bundle; /* of the first container, "" = unknown */
 	uint64_t idle_look_ms; /* 0 = the default of a second */
 	char socket[SHIM_SOCKET_PATH_MAX];
@@ -42,6 +46,8 @@ struct shim_life {
 void shim_life_name(struct shim_life *l, int listener_fd);
 /* After shim_life_name; loop, pod, events, listener and bundle are set by the caller. */
 void shim_life_init(struct shim_life *l);
+/* CreateSandbox has named the pod's cgroup: we go there if we are to (ShimCgroup "pod"). The state file knows it when this returns. */
+int shim_life_enter(struct shim_life *l, const char *pod, struct hk_err *err);
 /* A Create came; false: too late, we are ending. Each true is followed by one shim_life_created, whatever became of it. */
 bool shim_life_creating(struct shim_life *l);
 void shim_life_created(struct shim_life *l);

@@ -46,6 +46,8 @@ int shim_resume_exec(int image, const char *path, const struct shim_flags *f, co
 	(void)hk_fmt(verdict, sizeof(verdict), "%d", fds->verdict);
 	if (f->debug)
 		argv[n++] = word("-debug");
+	if (f->pod_cgroup)
+		argv[n++] = word("-pod-cgroup");
 	if (fds->verdict >= 0) {
 		argv[n++] = word("-rehearse");
 		argv[n++] = verdict;

@@ -28,6 +28,8 @@ void sandbox_create(void *ctx, struct ttrpc_call *call, const ProtobufCMessage *
 	} else {
 		r = convert_sandbox(request, &c, &err);
 		if (r == 0)
+			r = shim_life_enter(s->life, c.config.cgroup_parent, &err);
+		if (r == 0)
 			r = sbx_sandbox_create(s->pod, &c.config, &err);
 		shim_life_created(s->life);
 	}

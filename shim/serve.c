@@ -11,6 +11,7 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -261,6 +262,7 @@ static int init_pod(struct server *s, const struct hk_value *was, struct hk_err 
 		.ns = s->flags->ns,
 		.group = s->flags->group,
 		.socket = s->life.socket,
+		.shim_cgroup = s->life.cgroup,
 		.on_event = on_event,
 		.arg = s,
 	};
@@ -306,6 +308,17 @@ static int init_service(struct server *s, const struct hk_value *was, struct hk_
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "listen") : 0;
 }
 
+/* `start` may have put us there (ShimCgroup), or an upgrade has found us there. */
+static __attribute__((noinline)) int find_cgroup(struct server *s)
+{
+	char path[4096];
+
+	if (!oci_shim_cgroup_find(s->flags->group, path, sizeof(path)))
+		return 0;
+	s->life.cgroup = strdup(path);
+	return s->life.cgroup ? 0 : -ENOMEM;
+}
+
 static int init(struct server *s, const struct hk_value *was, struct hk_err *err)
 {
 	const char *ttrpc_address = getenv("TTRPC_ADDRESS");
@@ -328,7 +341,10 @@ static int init(struct server *s, const struct hk_value *was, struct hk_err *err
 	if (r < 0)
 		return hk_fail(err, HK_INVALID, -r, "TTRPC_ADDRESS %s", ttrpc_address);
 	s->life = (struct shim_life){ .loop = &s->loop, .events = &s->events, .listener = &s->listener,
-		.bundle = s->flags->bundle };
+		.bundle = s->flags->bundle, .group = s->flags->group, .wants_cgroup = s->flags->pod_cgroup };
+	r = find_cgroup(s);
+	if (r < 0)
+		return hk_fail(err, HK_INTERNAL, -r, "find the cgroup");
 	shim_life_name(&s->life, was ? hk_value_fd(was, "listener") : SHIM_FD_LISTENER);
 	r = init_pod(s, was ? hk_value_need(was, "pod") : NULL, err);
 	if (r < 0)

@@ -39,6 +39,8 @@ struct launch {
 	int oom_score; /* to set; below -1000 = leave */
 	char self[4096];
 	struct oci_cgroup *cgroup; /* owned; NULL = stay */
+	char pod_leaf[4096];       /* "" = none: ShimCgroup "pod" */
+	bool is_pod_later;
 };
 
 static void launch_done(struct launch *l)
@@ -59,6 +61,13 @@ static int parent_oom_score(void)
 	return score < OOM_SCORE_MAX ? (int)score + 1 : OOM_SCORE_MAX;
 }
 
+static bool has_document(const char *bundle)
+{
+	char path[4096];
+
+	return hk_fmt(path, sizeof(path), "%s/config.json", bundle) > 0 && access(path, F_OK) == 0;
+}
+
 static int prepare(const struct shim_spawn *s, struct launch *ret, struct hk_err *err)
 {
 	ssize_t n = readlink("/proc/self/exe", ret->self, sizeof(ret->self) - 1);
@@ -71,7 +80,14 @@ static int prepare(const struct shim_spawn *s, struct launch *ret, struct hk_err
 	else
 		ret->self[n] = '\0';
 	ret->oom_score = parent_oom_score();
-	if (s->shim_cgroup && s->shim_cgroup[0]) {
+	ret->is_pod_later = hk_streq(s->shim_cgroup, "pod") && !has_document(s->bundle);
+	if (ret->is_pod_later) {
+		r = 0; /* a pod without a pause image: CreateSandbox says where (shim/sandbox_svc.c) */
+	} else if (hk_streq(s->shim_cgroup, "pod")) {
+		r = oci_shim_cgroup_path(s->bundle, s->group, ret->pod_leaf, sizeof(ret->pod_leaf), err);
+		if (r < 0)
+			return r;
+	} else if (s->shim_cgroup && s->shim_cgroup[0]) {
 		r = oci_cgroup_open(s->shim_cgroup, s->id, &ret->cgroup, err);
 		if (r < 0)
 			return hk_wrap(err, "shim cgroup");
@@ -94,6 +110,11 @@ static int place(const struct launch *l, struct hk_err *err)
 		r = oci_cgroup_enter(l->cgroup, 0, false, err);
 		if (r < 0)
 			return hk_wrap(err, "shim cgroup %s", l->spawn->shim_cgroup);
+	}
+	if (l->pod_leaf[0]) {
+		r = oci_shim_cgroup_enter(l->pod_leaf, err);
+		if (r < 0)
+			return r;
 	}
 	/* containerd sets it when sched_core is on: a core scheduling cookie for the pod. */
 	if (getenv("SCHED_CORE") && prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, SCHED_CORE_PROCESS_GROUP, 0) < 0)
@@ -130,7 +151,13 @@ static int run(const struct launch *l, int image, struct hk_err *err)
 	const struct shim_spawn *s = l->spawn;
 	char *argv[] = { word(l->self), word("-namespace"), word(s->ns), word("-id"), word(s->id), word("-address"),
 		word(s->address), word("-group"), word(s->group), word("-bundle"), word(s->bundle),
-		s->debug ? word("-debug") : NULL, NULL };
+		NULL, NULL, NULL };
+	int n = 11;
+
+	if (s->debug)
+		argv[n++] = word("-debug");
+	if (l->is_pod_later)
+		argv[n++] = word("-pod-cgroup");
 
 	(void)syscall(SYS_execveat, image, "", argv, environ, AT_EMPTY_PATH);
 	return hk_fail(err, HK_INTERNAL, errno, "execute %s", l->self);

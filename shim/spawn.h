@@ -13,7 +13,7 @@ struct shim_spawn {
 	const char *bundle; /* absolute; the server's cwd */
 	bool debug;
 	int listener;            /* borrowed */
-	const char *shim_cgroup; /* NULL or "": stay in the caller's */
+	const char *shim_cgroup; /* NULL or "": stay in the caller's; "pod": a leaf of its own in the pod's (oci/cgroup_shim.h) */
 };
 
 /*

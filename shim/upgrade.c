@@ -214,7 +214,7 @@ static bool is_quiet(struct upgrade_run *run)
 
 /* ---- the state ---- */
 
-HK_RECORD_WHOLE(struct shim_life, 328);
+HK_RECORD_WHOLE(struct shim_life, 352);
 HK_RECORD_WHOLE(struct ttrpc_call, 96);
 
 static void save_call(struct hk_record *to, const struct ttrpc_call *call, const char *id, const char *exec_id)

@@ -196,6 +196,109 @@ class Options(PodTest):
                 self.pod.call("Delete", id=cid)
 
 
+class OwnCgroup(PodTest):
+    """ShimCgroup = "pod": the kernel counts the shim to the pod, and nothing of that is left, however the shim ends."""
+
+    run_start, server = Start.run_start, Start.server
+    OPTIONS = (("runtime", lambda: ttrpc.encode("Any", type_url=RUNTIME_OPTIONS, value=ttrpc.encode("RuntimeOptions", config_body=b'ShimCgroup = "pod"\n'))),
+               ("runc", lambda: ttrpc.encode("Any", type_url=RUNC_OPTIONS, value=ttrpc.encode("RuncOptions", shim_cgroup="pod"))))
+
+    def places(self, pid):
+        """{controllers: path} of v1's counting hierarchies, or of v2."""
+        found = {}
+        with open(f"/proc/{pid}/cgroup", encoding="ascii") as f:
+            for line in f:
+                _, controllers, path = line.rstrip("\n").split(":", 2)
+                if {"memory", "cpu", "cpuacct", "pids"} & set(controllers.split(",")) or (not controllers and os.path.exists("/sys/fs/cgroup/cgroup.procs")):
+                    found[controllers] = path
+        return found
+
+    def directories(self, path):
+        root = "/sys/fs/cgroup"
+        tops = [root] if os.path.exists(f"{root}/cgroup.procs") else [f"{root}/{d}" for d in os.listdir(root)]
+        return [f"{top}{path}" for top in tops if os.path.isdir(f"{top}{path}")]
+
+    def begin(self, cid, options):
+        """The pid and the path of a shim that was started so."""
+        out, err = self.run_start(cid, stdin=options)
+        self.assertEqual(err, b"")
+        pid = self.server(out.decode())
+        path = f"{os.path.dirname(self.pod.cgroup_of(cid))}/husk-shim-{cid}"
+        self.assertEqual(set(self.places(pid).values()), {path})
+        return pid, path, out.decode()
+
+    def test_counted_to_the_pod_and_removed_at_the_end(self):
+        for name, options in self.OPTIONS:
+            with self.subTest(form=name):
+                cid = f"own-{name}"
+                pid, path, address = self.begin(cid, options())
+                leaf = next(d for d in self.directories(path) if os.path.exists(f"{d}/memory.usage_in_bytes") or os.path.exists(f"{d}/memory.current")
+                            or os.path.exists(f"{os.path.dirname(d)}/memory.current"))
+                usage = next(f"{d}/{n}" for d in (leaf, os.path.dirname(leaf)) for n in ("memory.usage_in_bytes", "memory.current") if os.path.exists(f"{d}/{n}"))
+                with open(usage, encoding="ascii") as f:
+                    self.assertGreater(int(f.read()), 64 << 10)  # its pages were made there, not moved
+                client = ttrpc.Client(address)
+                bundle = self.pod.bundle(cid, ["sleep", "1000"], change=lambda d: d.pop("annotations"))
+                inside = client.task("Create", id=cid, bundle=bundle)["pid"]
+                client.task("Start", id=cid)
+                self.assertNotIn(path, self.places(inside).values())
+                done = subprocess.run([f"{shim.BIN}/husk", "upgrade", cid], capture_output=True, text=True, check=False)
+                self.assertEqual(done.returncode, 0, done)
+                self.assertEqual(set(self.places(pid).values()), {path})
+                client.task("Kill", id=cid, signal=9)
+                client.task("Wait", id=cid)
+                client.task("Delete", id=cid)
+                client.task("Shutdown", id=cid)
+                client.close()
+                eventually(lambda pid=pid: not is_alive(pid), what="end of the shim")
+                self.assertEqual(self.directories(path), [])
+
+    def test_after_a_crash(self):
+        pid, path, _ = self.begin("own-crash", self.OPTIONS[0][1]())
+        self.assertNotEqual(self.directories(path), [])
+        os.kill(pid, 9)
+        eventually(lambda: not is_alive(pid), what="end of the shim")
+        self.pod.delete("own-crash")
+        self.assertEqual(self.directories(path), [])
+
+    def test_a_pod_without_a_pause_image(self):
+        """Its cgroup is known at CreateSandbox: the shim goes there then."""
+        bundle = f"{self.pod.dir}/own-box"
+        os.mkdir(bundle)
+        os.mkfifo(f"{bundle}/log")
+        out, _ = self.run_start("own-box", stdin=self.OPTIONS[0][1](), cwd=bundle)
+        pid = self.server(out.decode())
+        path = f"{self.pod.cgroup_of('any').rsplit('/', 1)[0]}/husk-shim-own-box"
+        self.assertNotIn(path, self.places(pid).values())
+        parent = self.pod.cgroup_of("any").rsplit("/", 1)[0]
+        config = ttrpc.encode("PodSandboxConfig", linux={"cgroup_parent": parent, "security_context": {"namespace_options": {"network": 2, "pid": 2, "ipc": 2}}})
+        client = ttrpc.Client(out.decode())
+
+        def box(method, **values):
+            request, response = ttrpc.METHODS[method]
+            return client.start_call(ttrpc.SANDBOX, method, ttrpc.encode(request, sandbox_id="own-box", **values), response).result(20)
+        box("CreateSandbox", bundle_path=bundle, options={"type_url": "runtime.v1.PodSandboxConfig", "value": config})
+        self.assertEqual(set(self.places(pid).values()), {path})
+        box("StartSandbox")
+        box("StopSandbox")
+        box("ShutdownSandbox")
+        client.close()
+        eventually(lambda: not is_alive(pid), what="end of the shim")
+        self.assertEqual(self.directories(path), [])
+
+    def test_without_a_pods_cgroup(self):
+        """A document that names none, or one right below the root: told, and nothing is begun."""
+        for path, reason in ((None, "has no linux.cgroupsPath"), ("/top-of-all", "there is no cgroup above")):
+            def change(document, path=path):
+                document.pop("annotations")
+                document["linux"]["cgroupsPath"] = path
+            bundle = self.pod.bundle("own-none", ["true"], change=change)
+            done = subprocess.run([shim.SHIM, "-namespace", shim.NAMESPACE, "-address", self.pod.grpc, "-publish-binary", "/bin/false", "-id", "own-none", "start"],
+                                  input=self.OPTIONS[0][1](), cwd=bundle, env=self.pod.env, capture_output=True, timeout=20, check=False)
+            self.assertEqual(done.returncode, 1, done)
+            self.assertIn(reason, done.stderr.decode())
+
+
 if __name__ == "__main__":
     shim.require()
     unittest.main(verbosity=2)

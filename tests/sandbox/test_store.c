@@ -45,7 +45,7 @@ static void test_round_trip(void **state)
 
 	(void)state;
 	assert_non_null(dir);
-	assert_int_equal(store_write_shim(dir, 42, "/run/x.sock"), 0);
+	assert_int_equal(store_write_shim(dir, 42, "/run/x.sock", NULL), 0);
 	assert_int_equal(stat(dir, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
 	assert_int_equal(store_write_container(dir, &r), 0);
@@ -92,7 +92,7 @@ static void test_what_is_refused(void **state)
 	hk_autofd fd = -1;
 
 	(void)state;
-	assert_int_equal(store_write_shim(dir, 1, "/s"), 0);
+	assert_int_equal(store_write_shim(dir, 1, "/s", NULL), 0);
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (size_t i = 0; i < HK_ARRAY_SIZE(bad); i++) {
 		write_text(dir, "c1", bad[i]);
@@ -127,7 +127,7 @@ static void test_abandoned_files_go(void **state)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	(void)snprintf(mine, sizeof(mine), "c1.%d~", (int)getpid());
 	(void)snprintf(dead, sizeof(dead), "c.1.%d~", (int)pid);
-	assert_int_equal(store_write_shim(dir, 1, "/s"), 0);
+	assert_int_equal(store_write_shim(dir, 1, "/s", NULL), 0);
 	write_text(dir, mine, "x");
 	write_text(dir, dead, "x");
 	store_remove_dir(dir);
@@ -146,7 +146,7 @@ static void test_a_pod_comes_while_the_last_one_goes(void **state)
 	(void)state;
 	assert_true(pid >= 0);
 	for (int i = 0; i < 300; i++) {
-		if (store_write_shim(pid == 0 ? a : b, 1, "/s") < 0) {
+		if (store_write_shim(pid == 0 ? a : b, 1, "/s", NULL) < 0) {
 			if (pid == 0)
 				_exit(1);
 			fail_msg("round %d", i);
@@ -199,7 +199,7 @@ static void test_cleanup_leaves_a_live_shim_alone(void **state)
 	(void)state;
 	(void)snprintf(sock, sizeof(sock), "%s/s", top);
 	fd = listen_on(sock);
-	assert_int_equal(store_write_shim(dir, getpid(), sock), 0);
+	assert_int_equal(store_write_shim(dir, getpid(), sock, NULL), 0);
 	assert_int_equal(store_write_container(dir, &r), 0);
 	/* The pid in the file is ours: were this one taken for dead, the test would not return. */
 	for (int i = 0; i < 3; i++) {

@@ -35,6 +35,13 @@ size_t sbx_pod_count(const struct sbx_pod *p)
 	return p->count;
 }
 
+int sbx_pod_note_cgroup(struct sbx_pod *p, const char *shim_cgroup)
+{
+	(void)p;
+	(void)shim_cgroup;
+	return 0;
+}
+
 bool sbx_has_sandbox(const struct sbx_pod *p)
 {
 	return p->has_sandbox;
