@@ -51,11 +51,18 @@ static int run_program(int *sock, const char *const *argv, struct hk_err *err)
 	return hk_fail(err, HK_INTERNAL, errno, "execute %s", argv[0]);
 }
 
-static _Noreturn void run_child(int sock, const struct oci_helper_job *job)
+void oci_engine_in_child(const struct oci_engine *e)
+{
+	if (e->in_child)
+		e->in_child(e->in_child_arg);
+}
+
+static _Noreturn void run_child(const struct oci_engine *e, int sock, const struct oci_helper_job *job)
 {
 	struct hk_err err = { 0 };
 	int r;
 
+	oci_engine_in_child(e);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	(void)prctl(PR_SET_NAME, job->comm, 0, 0, 0);
 	r = job->argv ? run_program(&sock, job->argv, &err) : job->work(job->arg, &err);
@@ -113,7 +120,7 @@ int oci_helper_run(const struct oci_engine *e, const struct oci_helper_job *job,
 		theirs = pair[1];
 		pid = oci_clone(&clone);
 		if (pid == 0)
-			run_child(theirs, job);
+			run_child(e, theirs, job);
 		r = pid < 0 ? pid : hk_child_watch(e->reaper, &h->child, pid, &pidfd, on_exit_of, h);
 	}
 	if (r < 0) {

@@ -27,6 +27,8 @@ struct oci_helper_job { /* borrowed for the call of oci_helper_run; the names ar
 };
 enum { OCI_HELPER_SOCK = 3 };
 
+/* First in every child: e->in_child. */
+void oci_engine_in_child(const struct oci_engine *e);
 int oci_helper_run(const struct oci_engine *e, const struct oci_helper_job *job, oci_helper_fn *fn, void *arg,
     struct oci_helper **ret, struct hk_err *err);
 /* Of the child; it may be dead by now. */

@@ -403,6 +403,7 @@ static int spawn(struct oci_launch *l, struct hk_err *err)
 	pid = clone_first(l);
 	if (pid == 0) {
 		(void)hk_close(pair[0]); /* else the child would never see the shim's end of it close */
+		oci_engine_in_child(l->c->engine);
 		if (j->is_exec)
 			oci_child_exec(j);
 		oci_child_create(j);

@@ -27,6 +27,12 @@ struct oci_engine { /* shared by all containers of a process; filled by the call
 	struct hk_reaper *reaper;
 	const char *run_dir; /* root-only directory for the seccomp cache, such as /run/husk */
 	const char *resctrl; /* NULL: where it is mounted. A tree made for a test otherwise */
+	/*
+	 * Runs first in each child that works on as a copy of us: closes what must end with us. A child may hang in a file system, where SIGKILL does not
+	 * reach it, and outlive us with all that it has open. May be NULL.
+	 */
+	void (*in_child)(void *arg);
+	void *in_child_arg;
 };
 
 /* Task.Create's rootfs mounts; target is relative to the rootfs, NULL or "" = the rootfs itself. */

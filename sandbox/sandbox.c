@@ -40,7 +40,8 @@ struct sbx_pod *pod_new(const struct sbx_pod_opts *o)
 	p->ns = strdup(o->ns);
 	p->socket = strdup(o->socket);
 	p->dir = store_dir(o->state_dir, o->ns, o->group);
-	p->engine = (struct oci_engine){ .loop = o->loop, .reaper = o->reaper, .run_dir = p->run_dir };
+	p->engine = (struct oci_engine){ .loop = o->loop, .reaper = o->reaper, .run_dir = p->run_dir,
+		.in_child = o->in_child, .in_child_arg = o->arg };
 	if (p->run_dir && p->ns && p->socket && p->dir)
 		return p;
 	free(p->run_dir);

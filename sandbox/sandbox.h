@@ -50,10 +50,10 @@ struct sbx_pod_opts {
 	struct hk_reaper *reaper;
 	const char *run_dir;   /* of the node, such as /run/husk: the seccomp cache */
 	const char *state_dir; /* of one daemon's pods: state files below <state_dir>/<namespace>/<group> */
-	const char *ns;       /* containerd namespace */
-	const char *group;    /* group id of this shim */
+	const char *ns, *group; /* containerd namespace; group id of this shim */
 	const char *socket, *shim_cgroup; /* for the state file: our socket path; our own cgroup, NULL or "" = none */
 	sbx_event_fn *on_event;
+	void (*in_child)(void *arg); /* struct oci_engine's; NULL = nothing to do */
 	void *arg;
 };
 int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_err *err);

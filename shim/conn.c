@@ -454,6 +454,13 @@ void shim_listener_stop(struct shim_listener *l)
 	l->fd = hk_close(l->fd);
 }
 
+void shim_listener_leave(const struct shim_listener *l)
+{
+	(void)hk_close(l->fd);
+	hk_list_for(node, &l->conns)
+		(void)hk_close(hk_container_of(node, struct conn, node)->fd);
+}
+
 bool shim_listener_is_flushed(const struct shim_listener *l)
 {
 	hk_list_for(node, &l->conns) {

@@ -51,6 +51,8 @@ int shim_conn_number(const struct ttrpc_session *s);
 struct ttrpc_session *shim_conn_session(const struct shim_listener *l, int number);
 /* Accepts no more and closes the listening socket; connections go on. */
 void shim_listener_stop(struct shim_listener *l);
+/* In a child, which is a copy of us: closes its copies of all sockets, so that they end with us and not with it. */
+void shim_listener_leave(const struct shim_listener *l);
 /* True when no answer waits to be written: the moment to exit after Shutdown was answered. */
 bool shim_listener_is_flushed(const struct shim_listener *l);
 /* Closes everything. Not from inside a handler: its connection would go with it. */

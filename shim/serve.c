@@ -250,6 +250,14 @@ static bool is_listener(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on;
 }
 
+/* Else containerd would wait for answers from a child that hangs, and take a shim that is dead for one that is alive. */
+static void in_child(void *arg)
+{
+	const struct server *s = arg;
+
+	shim_listener_leave(&s->listener);
+}
+
 /* `was`: the state of the server whose place this one takes, here and below; NULL = it is the first. */
 static int init_pod(struct server *s, const struct hk_value *was, struct hk_err *err)
 {
@@ -264,6 +272,7 @@ static int init_pod(struct server *s, const struct hk_value *was, struct hk_err 
 		.socket = s->life.socket,
 		.shim_cgroup = s->life.cgroup,
 		.on_event = on_event,
+		.in_child = in_child,
 		.arg = s,
 	};
 

@@ -22,6 +22,7 @@ import shim  # pylint: disable=wrong-import-position
 import ttrpc  # pylint: disable=wrong-import-position
 from daemon import BUSYBOX, HUSK, SLOW  # pylint: disable=wrong-import-position
 from shim import eventually, is_alive  # pylint: disable=wrong-import-position
+from test_exits import Fuse  # pylint: disable=wrong-import-position
 
 NOT_FOUND, PRECONDITION = 5, 9
 
@@ -215,6 +216,10 @@ class ShimKilled(DaemonTest):
         self.assertEqual(self.ctr("containers", "ls", "-q").stdout, "")
 
 
+class DeafFuse(Fuse):
+    LOOKUP, READ = -1, Fuse.LOOKUP  # what is never answered is its READ
+
+
 class Delete(unittest.TestCase):
     """The `delete` command by hand."""
 
@@ -303,6 +308,32 @@ class Delete(unittest.TestCase):
                 for fd in [pidfd, *(k for k in kept if k >= 0)]:
                     os.close(fd)
             pod.delete("c")
+            self.assert_gone(pod)
+
+    def test_a_set_up_that_hangs_keeps_nothing_of_its_shim(self):
+        """A child in state D, in a mount's file system: whoever waits for the shim is told of its death at once, and the rest of the pod is ended."""
+        if not os.path.exists("/dev/fuse"):
+            self.skipTest("no /dev/fuse")
+        with shim.Pod() as pod:
+            pid = pod.run("pod", ["sleep", "1000"])
+            try:
+                fuse = DeafFuse(f"{pod.dir}/fuse")
+            except OSError as e:
+                self.skipTest(f"cannot mount FUSE: {e}")
+            try:
+                waits = [client.start_task("Wait", id="pod") for client in (pod.client, pod.connect())]
+                mount = {"destination": "/mnt", "type": "bind", "source": f"{fuse.where}/file", "options": ["rbind"]}
+                waits.append(pod.client.start_task("Create", **pod.request("c", ["true"], change=lambda c: c["mounts"].append(mount))))
+                self.assertTrue(fuse.asked.wait(10 * SLOW))
+                os.kill(pod.shim_pid, signal.SIGKILL)
+                for wait in waits:
+                    with self.assertRaises(ConnectionError):
+                        wait.result(2 * SLOW)
+                pod.command("pod", "delete", "-bundle", pod.bundles["pod"], cwd="/", stdin=subprocess.DEVNULL)  # fails for the one that hangs
+                self.assertFalse(is_alive(pid))
+            finally:
+                fuse.abort()
+            pod.delete("pod")
             self.assert_gone(pod)
 
     def test_shim_killed_during_create(self):
