@@ -255,6 +255,11 @@ class Signals(PodTest):
         other = next(p["pid"] for p in pod.call("Pids", id="c")["processes"] if p["pid"] != init)
         jail = f"/sys/fs/cgroup/freezer{pod.cgroup_of('c')}/jail"
         os.mkdir(jail)
+
+        def name():
+            with open(f"/proc/{other}/comm", encoding="ascii") as f:
+                return f.read()
+        eventually(lambda: name() == "sleep\n", what="the shell's child is sleep")
         try:
             with open(f"{jail}/cgroup.procs", "w", encoding="ascii") as f:
                 f.write(str(other))
