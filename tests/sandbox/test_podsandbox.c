@@ -103,10 +103,15 @@ static void exit_is_told_once_and_to_all(void **state)
 static void stubborn_process(void **state)
 {
 	struct answer wait, stop;
+	char armed[96], script[200];
 
 	(void)state;
-	run("trap '' TERM; while :; do sleep 0.01; done");
-	turn(50);
+	(void)hk_fmt(armed, sizeof(armed), "%s/armed", world.top);
+	(void)hk_fmt(script, sizeof(script), "trap '' TERM; : >%s; while :; do sleep 0.01; done", armed);
+	run(script);
+	for (int i = 0; i < 10000 && access(armed, F_OK) < 0; i++)
+		turn(1);
+	assert_int_equal(unlink(armed), 0);
 	sbx_sandbox_wait(world.pod, "pod", to(&wait));
 	sbx_sandbox_stop(world.pod, "pod", to(&stop));
 	succeeded(&stop);
