@@ -5,7 +5,9 @@
  * borrowed and non-blocking.
  *
  * A call on a pipe waits for the pipe's lock, O_NONBLOCK or not, and a process that splices a file into it holds that for as long as the file
- * system takes. poll(2) does not wait: so it is asked first, and nothing is tried that it does not promise.
+ * system takes. poll(2) does not wait: so it is asked first, and nothing is tried that it does not promise. What remains: bytes are there, poll
+ * says so, and the lock is taken by then or a moment later, by somebody who writes a little and at once splices from what hangs. No call tries
+ * that lock; only another thread or process could do the waiting, for every burst of output of every exec. An init's FIFOs are not read here.
  */
 #pragma once
 #include <stdbool.h>
