@@ -15,6 +15,7 @@ import sys
 import time
 
 PR_SET_CHILD_SUBREAPER = 36
+SLOW = float(os.environ.get("HUSK_TEST_SLOW", "1"))  # as for the tests' own waits
 WATCHED_DIRS = ("/run/husk", "/run/containerd/s", "/run/netns", "/var/run/netns")
 
 
@@ -104,7 +105,7 @@ def children():
 
 def settled(probe, before, seconds=3.0):
     """What is new compared with before, once it stops shrinking or the time is over: the kernel frees some things a little late."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * SLOW
     while True:
         new = {k: v for k, v in probe().items() if k not in before} if isinstance(before, dict) else probe() - before
         if not new or time.monotonic() > end:
