@@ -12,7 +12,7 @@
 
 struct oci_kvs;
 
-enum { OCI_UNIT_TIMEOUT_MS = 30000 };
+enum { OCI_UNIT_TIMEOUT_MS = 40000 };
 
 /* Refuses, before anything exists: without systemd, without husk-systemd. */
 int oci_unit_check(struct hk_err *err);

@@ -10,12 +10,16 @@
  * PROPERTY is "NAME[@VERSION] SIGNATURE VALUE" (oci/cgroup_unit.h).
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-bus.h>
+#include <unistd.h>
 
 #include "oci/base/auto.h"
 #include "oci/base/err.h"
@@ -28,8 +32,9 @@
 #define MANAGER_PATH "/org/freedesktop/systemd1"
 #define MANAGER "org.freedesktop.systemd1.Manager"
 #define PRIVATE_BUS "unix:path=/run/systemd/private"
-/* Less than OCI_UNIT_TIMEOUT_MS, so that the shim hears what it was that did not end. */
-enum { TIMEOUT_S = 25, NAME_SIZE = 128, BITS_MAX = 8192 };
+#define TURN_DIR "/run/husk" /* the shims' own, root's alone */
+/* Together less than OCI_UNIT_TIMEOUT_MS, so that the shim hears what it was that did not end. */
+enum { TURN_S = 12, TIMEOUT_S = 25, NAME_SIZE = 128, BITS_MAX = 8192 };
 
 struct request {
 	sd_bus *bus;
@@ -395,6 +400,28 @@ static int do_stop(struct request *q, struct hk_err *err)
 	return r;
 }
 
+static void on_alarm(int sig)
+{
+	(void)sig; /* ends the wait below */
+}
+
+/*
+ * One session of the node at a time, as far as that is quick: systemd has one thread and tells every direct connection of every unit and job, so
+ * many at once cost it their square in messages, and whoever else asks it something waits for them.
+ */
+static void await_turn(void)
+{
+	const struct sigaction action = { .sa_handler = on_alarm };
+	hk_autofd fd = open(TURN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || sigaction(SIGALRM, &action, NULL) < 0)
+		return;
+	(void)alarm(TURN_S);
+	if (flock(fd, LOCK_EX) == 0)
+		fd = -1; /* held until this process ends */
+	(void)alarm(0);
+}
+
 static const struct {
 	const char *verb;
 	int (*fn)(struct request *q, struct hk_err *err);
@@ -402,7 +429,7 @@ static const struct {
 
 static int serve(int argc, char **argv, struct hk_err *err)
 {
-	struct request q = { .until_ns = hk_now_ns() + TIMEOUT_S * 1000000000ULL };
+	struct request q = { 0 };
 	int r = -EINVAL;
 
 	for (size_t i = 0; argc >= 3 && i < HK_ARRAY_SIZE(verbs); i++) {
@@ -410,6 +437,8 @@ static int serve(int argc, char **argv, struct hk_err *err)
 			continue;
 		q.unit = argv[2];
 		q.props = argv + 3;
+		await_turn();
+		q.until_ns = hk_now_ns() + TIMEOUT_S * 1000000000ULL;
 		r = open_bus(&q, err);
 		if (r == 0)
 			r = verbs[i].fn(&q, err);

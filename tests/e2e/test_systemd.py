@@ -359,6 +359,7 @@ class Storm(unittest.TestCase):
         during = self.reads_during(lambda: self.start_all(lambda pod, n: f"{self.slice(pod)}:husk:{self.name(pod, n)}"))
         for what, took in (("quiet", quiet), ("beside starts without systemd", beside), ("beside starts with it", during)):
             print(f"{what}: {len(took)} reads, median {took[len(took) // 2]:.0f} ms, p99 {took[int(len(took) * .99)]:.0f} ms")
+        self.assertLess(during[len(during) // 2], 2 * beside[len(beside) // 2])
         self.assertEqual(systemctl("daemon-reload").returncode, 0)
         for pod in self.pods:
             for n in range(self.EACH):
