@@ -54,9 +54,17 @@ class NestedTest(unittest.TestCase):
         self.pod.call("Delete", id="c", exec_id=eid)
         return status, out.strip()
 
+    def wait_for_systemd(self):
+        """Not by execs alone: one in the container's own cgroup, in the moment that systemd makes it an inner one, is in systemd's way."""
+        def is_inner():
+            with open(f"/sys/fs/cgroup{self.pod.cgroup_of('c')}/cgroup.subtree_control", encoding="ascii") as f:
+                return f.read().strip()
+        shim.eventually(is_inner, 60 * SLOW, "controllers below the container's cgroup")
+        shim.eventually(lambda: self.sh("systemctl is-system-running")[1] in ("running", "degraded"), 120 * SLOW, "systemd inside")
+
     def test_systemd_as_pid_1(self):
         self.pod.run("c", [SYSTEMD, "--unit=basic.target"], change=self.change)
-        shim.eventually(lambda: self.sh("systemctl is-system-running")[1] in ("running", "degraded"), 120 * SLOW, "systemd inside")
+        self.wait_for_systemd()
         self.assertEqual(self.sh("cat /proc/1/comm")[1], "systemd")
         # Where its init is, there goes an exec: the container's own cgroup is an inner one by now.
         self.assertRegex(self.sh("cat /proc/self/cgroup")[1], r"(?m)^0::/init\.scope$")
@@ -75,7 +83,7 @@ class NestedTest(unittest.TestCase):
 
     def test_systemd_killed_with_all_it_runs(self):
         self.pod.run("c", [SYSTEMD, "--unit=basic.target"], change=self.change)
-        shim.eventually(lambda: self.sh("systemctl is-system-running")[1] in ("running", "degraded"), 120 * SLOW, "systemd inside")
+        self.wait_for_systemd()
         self.assertEqual(self.sh("systemd-run --quiet --unit=lasting sleep 100000"), (0, ""))
         with open(f"/sys/fs/cgroup{self.pod.cgroup_of('c')}/system.slice/lasting.service/cgroup.procs", encoding="ascii") as f:
             pid = int(f.read())

@@ -91,6 +91,8 @@ class ResourcesTest(unittest.TestCase):
 
     def test_a_refused_limit_leaves_nothing(self):
         """On v1 the init works on its first steps by then."""
+        if shim.DRIVER == "systemd":
+            self.skipTest("systemd rounds this quota up to what the kernel takes")
         with self.assertRaises(ttrpc.Error) as e:
             self.pod.create("refusedlimit", ["true"], change=resources(cpu={"quota": 7}))
         self.assertIn("cpu.", e.exception.message)
