@@ -68,9 +68,11 @@ fi
 
 echo "== test"
 # Unit tests run side by side; those that look at the whole machine (root, containerd) are marked RUN_SERIAL.
-failed=0
-ctest --test-dir build/release -j "$jobs" --output-on-failure --no-tests=error "$@" || failed=$?
+failed=0 log=build/release/ctest.log
+ctest --test-dir build/release -j "$jobs" --output-on-failure --no-tests=error ${HUSK_TEST_RETRY:+--repeat until-pass:2} "$@" | tee "$log" || failed=$?
 python3 tests/lib/skips.py build/release
+again=$(sed -n 's/.*Test *#[0-9]*: \([^ ]*\) .*\*\*\*\(Failed\|Timeout\|Exception\).*/  \1/p; s/^\tnot at the first try: /  vm: /p' "$log" | sort -u)
+[ -z "${HUSK_TEST_RETRY:-}" ] || [ -z "$again" ] || printf '\nnot passed at the first try:\n%s\n' "$again"
 if [ -n "$faults" ]; then
 	. tests/lib/newest.sh
 	cache=${XDG_CACHE_HOME:-/var/cache}/husk-matrix

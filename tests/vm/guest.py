@@ -3,7 +3,7 @@
 """Inside the virtual machine: runs the tests of `ctest --show-only=json-v1`, one after the other: guest.py TESTS.json [REGEX].
 
 What ctest itself would do (command, environment, timeout, skip code), without installing cmake there. Timeouts are HUSK_TEST_SLOW times as long.
-A test labelled `drivers` is run once more as NAME+systemd, its containers in units of systemd (HUSK_TEST_CGROUP). Each test's lines begin
+A test labelled `drivers` is run once more as NAME+systemd, its containers in units of systemd (HUSK_TEST_CGROUP). With HUSK_TEST_RETRY what fails has a second try. Each test's lines begin
 with "husk-vm: test NAME" and end with "husk-vm: result passed|skipped|failed"; tests/vm/result.py reads them.
 """
 import json
@@ -66,10 +66,14 @@ def main(path, regex=""):
     fstype = version("stat", "-f", "-c", "%T", "/sys/fs/cgroup")
     print(f"{platform.release()}, {version('systemctl', '--version') if init == 'systemd' else 'PID 1 ' + init}, cgroups {fstype}; "
           f"{version('containerd', '--version')}; {version('runc', '--version')}; {version('crun', '--version')}")
-    failed, skipped = [], []
+    failed, skipped, again = [], [], []
     for number, (name, test, env) in enumerate(tests, 1):
         print(f"husk-vm: test {name}")
         seconds, code, out = run(test, env)
+        if code not in (0, 77) and os.environ.get("HUSK_TEST_RETRY"):
+            print(f"{out}\n{name} failed and is run once more")
+            again.append(name)
+            seconds, code, out = run(test, env)
         if code == 0:
             word, result = "Passed", "passed"
         elif code == 77:
@@ -87,6 +91,8 @@ def main(path, regex=""):
     print(f"{len(tests) - len(failed) - len(skipped)} of {len(tests)} tests passed in the machine, {len(skipped)} skipped, {len(failed)} failed")
     for name in failed:
         print(f"\tfailed: {name}")
+    for name in again:
+        print(f"\tnot at the first try: {name}")
     return 1 if failed or not tests else 0
 
 
