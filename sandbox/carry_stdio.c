@@ -4,8 +4,6 @@
  * copier has read and not yet written goes along. The copying begins again by itself: everything is ready, or will be, as the new loop sees it.
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "oci/base/record.h"
 #include "sandbox/carry_priv.h"
@@ -95,15 +93,7 @@ static int load_buffer(const struct hk_value *from, const char *name, struct con
 
 	if (!bytes)
 		return 0;
-	if (len > BUFFER_MAX)
-		return -E2BIG;
-	b->data = malloc(len);
-	if (!b->data)
-		return -ENOMEM;
-	memcpy(b->data, bytes, len);
-	b->at = 0;
-	b->len = len;
-	return 0;
+	return len > BUFFER_MAX ? -E2BIG : console_keep(b, bytes, len);
 }
 
 static int load_console(struct sbx_stdio *s, const struct hk_value *from)

@@ -15,6 +15,17 @@ enum { CHUNK = 16384, ROUNDS = 16, LAST_ROUNDS = 256 };
 
 static void pump(struct console *c);
 
+int console_keep(struct console_buf *b, const void *data, size_t len)
+{
+	b->data = malloc(len);
+	if (!b->data)
+		return -ENOMEM;
+	memcpy(b->data, data, len);
+	b->at = 0;
+	b->len = len;
+	return 0;
+}
+
 /* Writes what fits. 0, -ENOMEM when the rest cannot be kept, -errno of the target. */
 static int put(struct console_buf *b, int fd, const char *data, size_t len)
 {
@@ -30,15 +41,7 @@ static int put(struct console_buf *b, int fd, const char *data, size_t len)
 		data += n;
 		len -= (size_t)n;
 	}
-	if (len == 0)
-		return 0;
-	b->data = malloc(len);
-	if (!b->data)
-		return -ENOMEM;
-	memcpy(b->data, data, len);
-	b->at = 0;
-	b->len = len;
-	return 0;
+	return len == 0 ? 0 : console_keep(b, data, len);
 }
 
 static void drop(struct console_buf *b)

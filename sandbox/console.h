@@ -32,6 +32,8 @@ struct console {
 void console_init(struct console *c, struct hk_loop *l, console_end_fn *fn, void *owner);
 /* Takes *take_master. fn runs once, after console_exited, when all that could be read has arrived in `out`. */
 int console_start(struct console *c, int *take_master, int in, int out);
+/* Copies len > 0 bytes into an empty buffer; -ENOMEM. */
+int console_keep(struct console_buf *b, const void *data, size_t len);
 /* An earlier image of the shim has read and written before: all fields are as they were then, the master is taken on success. */
 int console_take_over(struct console *c);
 /* The process is dead: what is readable now is the last. */

@@ -40,14 +40,14 @@ def cgroups():
 
 def strangers(paths):
     """Those of these cgroups with a live process in or below them that is not below us: others on this machine made them meanwhile."""
-    found = set()
+    found, ours = set(), children().keys() if paths else ()
     for path in paths:
         try:
             with open(os.path.join(path, "cgroup.procs"), encoding="ascii") as f:
                 pids = {int(line) for line in f}
         except OSError:
             continue
-        if pids - children().keys():
+        if pids - ours:
             found.update(p for p in paths if path == p or path.startswith(p + "/"))
     return found
 
