@@ -29,6 +29,7 @@
 enum {
 	READY_MS = 30000,
 	LAST_READ_MS = 1000, /* to read what is in the pipes */
+	PIPE_BYTES = 256 << 10,
 	LAST_WORD_MS = 250,  /* after that, to see the end of it and go */
 	TERM_MS = 12000,
 	LOOK_MAX_MS = 50,
@@ -388,13 +389,23 @@ static int make_pipe(int theirs, int fds[2])
 	return r;
 }
 
+/* With the 64 KiB that a pipe has by itself a writer and a logger that move as much at a time take turns in sleeping. */
+static int make_output_pipe(int fds[2])
+{
+	int r = make_pipe(0, fds);
+
+	if (r == 0)
+		(void)fcntl(fds[1], F_SETPIPE_SZ, PIPE_BYTES); /* EPERM, EBUSY: it stays as it is */
+	return r;
+}
+
 /* fds: stdout, stderr and readiness, each [read, write]. */
 static int make_pipes(int fds[3][2])
 {
-	int r = make_pipe(0, fds[0]);
+	int r = make_output_pipe(fds[0]);
 
 	if (r == 0)
-		r = make_pipe(0, fds[1]);
+		r = make_output_pipe(fds[1]);
 	if (r == 0)
 		r = make_pipe(1, fds[2]);
 	if (r == 0)
