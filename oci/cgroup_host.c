@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/cgroup_host.c — which cgroup hierarchies this machine has and which controller lives in which: mountinfo in, struct cg_host out.
+ * oci/cgroup_host.c — which cgroup hierarchies this machine has and which controller lives in which: mountinfo in, struct cg_host out. Where all of cgroup v2
+ * is at its usual place mountinfo is not read: a node has thousands of mounts, and that takes milliseconds.
  * The answer is kept for the life of the process: hierarchies do not move while a node runs containers.
  */
 #include "oci/cgroup_priv.h"
@@ -10,6 +11,8 @@
 #include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include "oci/base/auto.h"
@@ -252,24 +255,55 @@ static void keep_unified(struct cg_host *host)
 	host->mode = OCI_CGROUP_UNIFIED;
 }
 
+bool cg_host_whole_v2(const char *mount, struct cg_host *ret)
+{
+	enum { ROOT_INO = 1 }; /* of every hierarchy; what a cgroup namespace or a bind shows of one begins with another */
+	struct cg_hier h = { .is_v2 = true };
+	struct statfs fs;
+	struct stat st;
+
+	if (statfs(mount, &fs) < 0 || fs.f_type != CGROUP2_SUPER_MAGIC || stat(mount, &st) < 0 || st.st_ino != ROOT_INO)
+		return false;
+	if (hk_fmt(h.dev, sizeof(h.dev), "%u:%u", major(st.st_dev), minor(st.st_dev)) < 0)
+		return false;
+	h.ctls = read_v2_ctls(mount);
+	h.mount = strdup(mount);
+	h.root = strdup("/");
+	*ret = (struct cg_host){ .mode = OCI_CGROUP_UNIFIED, .n = 1, .h = { h } };
+	if (h.mount && h.root)
+		return true;
+	cg_host_done(ret);
+	return false;
+}
+
+static int host_by_mountinfo(struct cg_host *ret)
+{
+	hk_autofree char *text = NULL;
+	size_t len;
+	int r = hk_read_file_alloc(AT_FDCWD, "/proc/self/mountinfo", 64 << 20, &text, &len);
+
+	if (r == 0)
+		r = cg_host_parse(text, ret);
+	if (r == 0)
+		keep_unified(ret);
+	return r;
+}
+
 const struct cg_host *cg_host_get(void)
 {
 	/* A probed fact about the machine, not state: written once, before the first cgroup is opened. */
 	static struct cg_host *cached;
 
 	if (!cached) {
-		hk_autofree char *text = NULL;
 		hk_autofree struct cg_host *host = calloc(1, sizeof(*host));
-		size_t len;
-		int r = host ? hk_read_file_alloc(AT_FDCWD, "/proc/self/mountinfo", 64 << 20, &text, &len) : -ENOMEM;
+		int r = host ? 0 : -ENOMEM;
 
-		if (r == 0)
-			r = cg_host_parse(text, host);
+		if (host && !cg_host_whole_v2("/sys/fs/cgroup", host))
+			r = host_by_mountinfo(host);
 		if (r < 0) {
 			errno = -r;
 			return NULL;
 		}
-		keep_unified(host);
 		cached = hk_take_ptr(host);
 	}
 	return cached;

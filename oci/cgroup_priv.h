@@ -50,8 +50,8 @@ struct cg_host {
 	struct cg_hier h[CG_MAX_HIERARCHIES];
 };
 
-/* The machine's, read once per process; NULL + errno when it cannot be read. */
-const struct cg_host *cg_host_get(void);
+const struct cg_host *cg_host_get(void); /* the machine's, read once per process; NULL + errno when it cannot be read */
+bool cg_host_whole_v2(const char *mount, struct cg_host *ret); /* of a machine with all of cgroup v2 there, and nothing else that counts */
 /* From the text of a mountinfo file; hierarchies mounted twice count once, at the mount that shows the most. v2 controllers are read. */
 int cg_host_parse(const char *mountinfo, struct cg_host *ret);
 void cg_host_done(struct cg_host *h);

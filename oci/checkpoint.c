@@ -19,7 +19,6 @@
 #include "oci/criu.h"
 #include "oci/launch.h"
 
-enum { CONFIG_LIMIT = 16 << 20 };
 
 struct oci_dump {
 	struct oci_container *c;
@@ -41,7 +40,7 @@ static int read_spec(const struct oci_container *c, struct oci_spec **ret, struc
 	int r = hk_fmt(path, sizeof(path), "%s/config.json", c->bundle);
 
 	if (r >= 0)
-		r = hk_read_file_alloc(AT_FDCWD, path, CONFIG_LIMIT, &json, &len);
+		r = hk_read_file_alloc(AT_FDCWD, path, OCI_CONFIG_LIMIT, &json, &len);
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "read %s/config.json", c->bundle) : oci_spec_parse(json, len, ret, err);
 }
 

@@ -109,7 +109,11 @@ static int step_fork(struct oci_job *j, struct hk_err *err)
 
 static int step_network(struct oci_job *j, struct hk_err *err)
 {
-	int r = (oci_ns_new_mask(j->s.spec) & CLONE_NEWNET) ? oci_ns_loopback_up(err) : 0;
+	int r;
+
+	if (j->late_netns && unshare(CLONE_NEWNET) < 0)
+		return hk_fail(err, HK_INTERNAL, errno, "unshare network namespace");
+	r = (oci_ns_new_mask(j->s.spec) & CLONE_NEWNET) ? oci_ns_loopback_up(err) : 0;
 
 	if (r < 0 || j->s.spec->n_net_devices == 0)
 		return r;

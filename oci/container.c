@@ -32,7 +32,7 @@
 #include "oci/remove.h"
 #include "oci/unit.h"
 
-enum { CONFIG_LIMIT = 16 << 20, NULL_MAJOR = 1, NULL_MINOR = 3 };
+enum { NULL_MAJOR = 1, NULL_MINOR = 3 };
 
 /* ---- the job ---- */
 
@@ -235,7 +235,10 @@ static int remember(struct oci_container *c, const struct oci_create_opts *o, st
 /* Parsed, completed by what the pod adds, checked. */
 static int take_spec(struct oci_container *c, const struct oci_create_opts *o, const char *json, size_t len, struct hk_err *err)
 {
-	int r = oci_spec_parse(json, len, &c->spec, err);
+	int r;
+
+	c->spec = oci_draft_take(o->draft, json, len);
+	r = c->spec ? 0 : oci_spec_parse(json, len, &c->spec, err);
 
 	if (r == 0 && o->pod)
 		r = oci_pod_mounts_add(c->spec, o->pod->mounts, o->pod->n_mounts, err);
@@ -257,7 +260,7 @@ static int read_spec(struct oci_container *c, const struct oci_create_opts *o, s
 		path = NULL;
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "container");
 	}
-	r = hk_read_file_alloc(AT_FDCWD, path, CONFIG_LIMIT, &json, &len);
+	r = hk_read_file_alloc(AT_FDCWD, path, OCI_CONFIG_LIMIT, &json, &len);
 	if (r < 0)
 		return hk_fail(err, r == -ENOENT ? HK_NOT_FOUND : HK_INTERNAL, -r, "read %s", path);
 	r = take_spec(c, o, json, len, err);

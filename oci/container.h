@@ -41,6 +41,8 @@ struct oci_container { /* heap; what an exec and the removal need of the spec, a
 	bool has_personality, no_new_privs, no_new_keyring, in_userns, has_private_pidns;
 };
 
+/* The spec of a document with these bytes, which becomes the caller's; NULL = not drafted. d may be NULL. */
+struct oci_spec *oci_draft_take(struct oci_draft *d, const char *json, size_t len);
 /* After the start nobody needs the spec, unless poststop hooks wait for the end. */
 void oci_container_drop_spec(struct oci_container *c);
 /* Runs the poststop hooks; -ENOENT when there are none. */

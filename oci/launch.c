@@ -359,7 +359,9 @@ static pid_t clone_first(struct oci_launch *l)
 	}
 	j->enters_cgroup = true;
 	j->late_cgroupns = (mask & CLONE_NEWCGROUP) != 0;
-	c.flags = mask & ~(uint64_t)CLONE_NEWCGROUP;
+	/* The kernel's longest work for a pod; where the shim makes the cgroup meanwhile it is not to wait for that. */
+	j->late_netns = j->is_cgroup_begun && (mask & CLONE_NEWNET);
+	c.flags = mask & ~(uint64_t)(CLONE_NEWCGROUP | (j->late_netns ? CLONE_NEWNET : 0));
 	if (c.cgroup_fd >= 0) { /* hybrid: the v2 part by birth, which waits for nobody; v1's from inside */
 		j->is_in_v2 = true;
 		pid = oci_clone(&c);

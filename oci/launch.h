@@ -37,6 +37,7 @@ struct oci_job {
 	bool holds_cgroup;
 	int cgroup_fds[OCI_CGROUP_HOLD_MAX];
 	bool late_cgroupns;    /* then its cgroup namespace comes after that */
+	bool late_netns;       /* made by the init itself, beside the cgroup */
 	int tree_fd;           /* exec: owned; the cgroup of its own inside the container's, -1 = none */
 	bool is_exec;
 	int init_pidfd;        /* exec: borrowed from the caller */

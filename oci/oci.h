@@ -43,8 +43,17 @@ struct oci_rootfs_mount {
 
 struct oci_container;
 
+/*
+ * <bundle>/config.json read and parsed ahead of an oci_create that is to come, which then parses it only if the file's bytes are others. NULL: nothing
+ * is gained; what is wrong with the document is oci_create's to tell. _free accepts NULL.
+ */
+struct oci_draft;
+struct oci_draft *oci_draft_new(const char *bundle);
+void oci_draft_free(struct oci_draft *d);
+
 struct oci_create_opts {
 	const char *id, *bundle;               /* bundle is absolute */
+	struct oci_draft *draft;               /* borrowed for the call, of use once; NULL = none */
 	const struct oci_pod_part *pod;        /* borrowed for the call; NULL = nothing */
 	const struct oci_rootfs_mount *rootfs; /* borrowed until the callback */
 	size_t n_rootfs;

@@ -13,6 +13,8 @@
 
 struct hk_err;
 
+enum { OCI_CONFIG_LIMIT = 16 << 20 }; /* bytes of a config.json */
+
 struct oci_spec {
 	struct hk_arena arena; /* owns all below */
 	const char *version;

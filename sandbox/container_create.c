@@ -231,6 +231,7 @@ static int pod_mounts(struct sbx_container *c, struct oci_pod_mount mounts[SANDB
 static void on_stdio(void *arg, const struct hk_err *io_err)
 {
 	struct sbx_container *c = arg;
+	struct sbx_pod *pod = c->pod;
 	const struct sbx_create *r = &c->creating->r;
 	const int *fds = sbx_stdio_fds(c->init.io);
 	struct oci_pod_mount mounts[SANDBOX_MOUNTS_MAX];
@@ -250,6 +251,7 @@ static void on_stdio(void *arg, const struct hk_err *io_err)
 	        &(struct oci_create_opts){
 	            .id = c->id,
 	            .bundle = c->bundle,
+	            .draft = c->pod->draft,
 	            .pod = &(const struct oci_pod_part){ .mounts = mounts, .n_mounts = n_mounts },
 	            .rootfs = r->rootfs,
 	            .n_rootfs = r->n_rootfs,
@@ -264,6 +266,7 @@ static void on_stdio(void *arg, const struct hk_err *io_err)
 	        },
 	        on_created, c, &c->oci, &err) < 0)
 		create_failed(c, &err);
+	sbx_pod_expect(pod, NULL);
 }
 
 static int check(struct sbx_pod *p, const struct sbx_create *r, struct hk_err *err)

@@ -27,6 +27,7 @@ struct sbx_pod {
 	struct hk_list containers;
 	struct hk_list oom_slices; /* oom_slice.c */
 	struct hk_list oom_levels; /* oom_level.c */
+	struct oci_draft *draft; /* owned; of the first container's document, NULL = none (any more) */
 	struct sbx_podsandbox *sandbox; /* owned; NULL = a pause container is the sandbox, or there is none yet */
 };
 
@@ -100,7 +101,6 @@ void container_remember(const struct sbx_container *c, const char *cgroup);
 int container_record(const struct sbx_container *c, const char *cgroup);
 /* The init has a pid: begins to watch for its death. */
 int container_watch_init(struct sbx_container *c, const struct oci_launched *l, struct hk_err *err);
-
 /* Answers what is under way with *err: the pod itself goes, its processes stay. */
 void container_abandon(struct sbx_container *c, const struct hk_err *err);
 /* container_create.c: the same for a Create under way, if there is one. */

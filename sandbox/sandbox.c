@@ -100,6 +100,7 @@ void sbx_pod_free(struct sbx_pod *p)
 		return;
 	(void)hk_fail_text(&err, HK_UNAVAILABLE, ESHUTDOWN, "the shim is going away");
 	sbx_pod_forget(p);
+	sbx_pod_expect(p, NULL);
 	sandbox_abandon(p, &err);
 	hk_list_for_safe(n, next, &p->containers) {
 		container_abandon(hk_container_of(n, struct sbx_container, node), &err);
@@ -110,6 +111,12 @@ void sbx_pod_free(struct sbx_pod *p)
 	free(p->socket);
 	free(p->dir);
 	free(p);
+}
+
+void sbx_pod_expect(struct sbx_pod *p, const char *bundle)
+{
+	oci_draft_free(p->draft);
+	p->draft = bundle ? oci_draft_new(bundle) : NULL;
 }
 
 size_t sbx_pod_count(const struct sbx_pod *p)

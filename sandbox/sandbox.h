@@ -61,8 +61,8 @@ int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_er
 void sbx_pod_forget(struct sbx_pod *p);
 /* Forgets, and frees memory and fds; containers keep running. */
 void sbx_pod_free(struct sbx_pod *p);
+void sbx_pod_expect(struct sbx_pod *p, const char *bundle); /* is soon to be created: what can be is done before (oci_draft_new). NULL: no longer */
 size_t sbx_pod_count(const struct sbx_pod *p); /* containers, of any state; a sandbox is none: sbx_has_sandbox */
-
 struct sbx_reply {
 	uint32_t pid, exit_status;
 	struct timespec exited_at;

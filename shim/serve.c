@@ -136,6 +136,7 @@ static void on_memory(void *owner)
 	struct server *s = owner;
 
 	s->image_fd = hk_close(s->image_fd);
+	sbx_pod_expect(s->pod, NULL);
 	shim_memory_release();
 }
 
@@ -436,6 +437,7 @@ static int run(struct server *s, struct hk_err *err)
 	if (r < 0)
 		return r;
 	log_info("shim started", LOG_STR("group", s->flags->group), LOG_INT("pid", getpid()));
+	sbx_pod_expect(s->pod, s->flags->bundle);
 	return loop(s, err);
 }
 

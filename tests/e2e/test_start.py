@@ -55,6 +55,18 @@ class Start(PodTest):
         with open(f"{self.pod.bundles['a']}/address", encoding="ascii") as f:
             self.assertEqual(f.read(), out.decode())
 
+    def test_a_document_changed_before_create(self):
+        """The server has read it by then, while `start` still answered: what counts is what Create finds, be it of the same length."""
+        path = f"{self.pod.bundles['pod']}/config.json"
+        with open(path, "r+", encoding="utf-8") as f:
+            text = f.read()
+            f.seek(0)
+            f.write(text.replace('"args": ["true"]', '"args": ["test"]'))  # which ends with 1, having nothing to test
+        self.pod.call("Create", id="pod", bundle=self.pod.bundles["pod"])
+        self.pod.call("Start", id="pod")
+        self.assertEqual(self.pod.call("Wait", id="pod")["exit_status"], 1)
+        self.pod.call("Delete", id="pod")
+
     def test_in_a_pipe(self):
         """Trap 2: the daemon reads to the end of the pipe, so the server must not hold it."""
         bundle = self.pod.bundle("a", ["true"], change=lambda d: d.pop("annotations"))

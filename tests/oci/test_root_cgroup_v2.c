@@ -445,6 +445,38 @@ static void test_two_below_a_new_parent(void **state)
 	}
 }
 
+/* What the mount alone tells is what mountinfo says of it; a part of a hierarchy, another file system and nothing are not taken for the whole. */
+static void test_known_without_mountinfo(void **state)
+{
+	const struct cg_hier *want;
+	hk_auto(cg_host_done) struct cg_host host = { 0 }, by_text = { 0 };
+	hk_autofree char *text = NULL;
+	char below[PATH_MAX];
+	size_t len;
+
+	(void)state;
+	assert_int_equal(hk_read_file_alloc(AT_FDCWD, "/proc/self/mountinfo", 1 << 24, &text, &len), 0);
+	assert_int_equal(cg_host_parse(text, &by_text), 0);
+	want = cg_host_v2(&by_text);
+	assert_non_null(want);
+	if (strcmp(want->root, "/") != 0)
+		skip(); /* a nested host shows a part only */
+	assert_true(cg_host_whole_v2(want->mount, &host));
+	assert_int_equal(host.mode, OCI_CGROUP_UNIFIED);
+	assert_int_equal(host.n, 1);
+	assert_true(host.h[0].is_v2);
+	assert_string_equal(host.h[0].mount, want->mount);
+	assert_string_equal(host.h[0].root, "/");
+	assert_string_equal(host.h[0].dev, want->dev);
+	assert_int_equal(host.h[0].ctls, want->ctls);
+	(void)snprintf(below, sizeof(below), "%s/husk-test-part", want->mount);
+	assert_int_equal(mkdir(below, 0755), 0);
+	assert_false(cg_host_whole_v2(below, &(struct cg_host){ 0 }));
+	assert_int_equal(rmdir(below), 0);
+	assert_false(cg_host_whole_v2("/proc", &(struct cg_host){ 0 }));
+	assert_false(cg_host_whole_v2("/nowhere", &(struct cg_host){ 0 }));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -456,6 +488,7 @@ int main(void)
 		cmocka_unit_test(test_an_execs_own),
 		cmocka_unit_test(test_the_frozen_are_not_stuck),
 		cmocka_unit_test(test_two_below_a_new_parent),
+		cmocka_unit_test(test_known_without_mountinfo),
 	};
 
 	if (geteuid() != 0) {

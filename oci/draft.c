@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * oci/draft.c — what a Create needs and can be had before it is asked for, while `start` still answers and the daemon connects: config.json parsed, the
+ * host's cgroup hierarchies known. What was parsed is used only if the file has the same bytes then, so that nobody can tell but by the clock.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "oci/base/auto.h"
+#include "oci/base/err.h"
+#include "oci/base/fd.h"
+#include "oci/cgroup.h"
+#include "oci/container.h"
+#include "oci/oci.h"
+
+struct oci_draft {
+	char *json; /* owned */
+	size_t len;
+	struct oci_spec *spec; /* owned until it is taken */
+};
+
+struct oci_draft *oci_draft_new(const char *bundle)
+{
+	hk_autofree char *path = NULL;
+	struct oci_draft *d = calloc(1, sizeof(*d));
+	struct hk_err err; /* Create will tell it */
+
+	if (!d || asprintf(&path, "%s/config.json", bundle) < 0 ||
+	    hk_read_file_alloc(AT_FDCWD, path, OCI_CONFIG_LIMIT, &d->json, &d->len) < 0 ||
+	    oci_spec_parse(d->json, d->len, &d->spec, &err) < 0) {
+		oci_draft_free(d);
+		return NULL;
+	}
+	(void)oci_cgroup_host_mode(); /* looked up once; a node with many mounts takes milliseconds for it */
+	return d;
+}
+
+struct oci_spec *oci_draft_take(struct oci_draft *d, const char *json, size_t len)
+{
+	return d && d->len == len && memcmp(d->json, json, len) == 0 ? hk_take_ptr(d->spec) : NULL;
+}
+
+void oci_draft_free(struct oci_draft *d)
+{
+	if (!d)
+		return;
+	oci_spec_free(d->spec);
+	free(d->json);
+	free(d);
+}
