@@ -7,6 +7,7 @@
 #   tests/vm/run.sh --fixture MACHINE BUILD-DIR   for ctest: success is that all tests were run; tests/vm/result.py tells how each ended
 #
 # Of the tests: those of the labels root and machine, with HUSK_VM_ALL=1 also the rest of containerd. HUSK_VM_EXTRA: one more directory to have there.
+# HUSK_VM_ARGS: more words for qemu (`-qmp unix:/tmp/vm.qmp,server=on,wait=off`: who must measure beside it can stop the machine by that).
 # MACHINE: trixie, bookworm, or bookworm-v1 (Debian 12 with systemd on cgroup v1). Plain qemu emulates the processor (5 to 15 times slower than
 # the host), so that no /dev/kvm and no privilege is needed; there is no network. What was printed stays in BUILD-DIR/vm/MACHINE.log.
 # Exit code: that of the tests; 77 where qemu or mmdebstrap is not installed, but 1 if HUSK_VM_REQUIRED is set (CI).
@@ -66,13 +67,15 @@ else
 fi
 mke2fs -q -t ext4 -d "$work/disk" "$work/job.img" "$((192 + $(du -sm "$work/disk" | cut -f1) * 5 / 4))M" >/dev/null
 
+read -ra more <<<"${HUSK_VM_ARGS:-}"
 boot() {
 	: >"$work/console"
 	# pdeathsig: a machine whose test was killed ends with it.
 	setpriv --pdeathsig KILL qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "$(nproc)" -m 3072 -no-reboot -nodefaults -net none \
 		-display none -serial "file:$work/console" -kernel "$image/vmlinuz" -initrd "$image/initrd.img" \
 		-append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1 random.trust_cpu=on systemd.unified_cgroup_hierarchy=$hierarchy" \
-		-drive "file=$image/root.img,if=virtio,format=raw,snapshot=on" -drive "file=$work/job.img,if=virtio,format=raw,snapshot=on" </dev/null &
+		-drive "file=$image/root.img,if=virtio,format=raw,snapshot=on" -drive "file=$work/job.img,if=virtio,format=raw,snapshot=on" \
+		"${more[@]}" </dev/null &
 	qemu=$!
 	# The boot's own lines are shown only where it did not reach the tests.
 	tail -n +1 -s 0.2 -f --pid=$qemu "$work/console" | sed -u -n 's/\r//g; /^husk-vm: begin/,/^husk-vm: exit/p' | tee "$log"
