@@ -335,7 +335,7 @@ static void on_socket(void *owner, uint32_t events)
 static bool is_cgroup_refusal(int r)
 {
 	return r == -EBUSY || r == -EOPNOTSUPP || r == -EACCES || r == -EINVAL || r == -E2BIG || r == -ENODEV ||
-	       r == -ENOSYS;
+	       r == -ENOENT || r == -ENOSYS;
 }
 
 static pid_t clone_first(struct oci_launch *l)

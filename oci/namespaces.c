@@ -359,10 +359,10 @@ static void clear_handlers(void)
  * By clone(2): kernels before 5.5, and filters that hide clone3 since they cannot read its argument. One pointer serves for a pidfd and for a
  * pid there, and nobody asks for both; a cgroup it does not know.
  */
-static pid_t clone_classic(const struct oci_clone *c)
+static pid_t clone_classic(const struct oci_clone *c, int *pidfd)
 {
 	unsigned long flags = (unsigned long)c->flags | (unsigned)c->exit_signal;
-	uintptr_t out = c->ret_pidfd ? (uintptr_t)c->ret_pidfd : (uintptr_t)c->ret_tid;
+	uintptr_t out = c->ret_pidfd ? (uintptr_t)pidfd : (uintptr_t)c->ret_tid;
 	long pid;
 
 	if (c->cgroup_fd >= 0 || (c->ret_pidfd && c->ret_tid))
@@ -383,11 +383,12 @@ pid_t oci_clone(const struct oci_clone *c)
 {
 	struct clone_args a = { .flags = c->flags | CLONE_CLEAR_SIGHAND,
 		.exit_signal = (uint64_t)(unsigned)c->exit_signal };
+	int pidfd = -1; /* the kernel writes the number of one that it then takes back, where the cgroup has no room or is gone */
 	long pid;
 
 	if (c->ret_pidfd) {
 		a.flags |= CLONE_PIDFD;
-		a.pidfd = (uint64_t)(uintptr_t)c->ret_pidfd;
+		a.pidfd = (uint64_t)(uintptr_t)&pidfd;
 	}
 	if (c->ret_tid) {
 		a.flags |= CLONE_PARENT_SETTID;
@@ -398,7 +399,11 @@ pid_t oci_clone(const struct oci_clone *c)
 		a.cgroup = (uint64_t)(unsigned)c->cgroup_fd;
 	}
 	pid = syscall(SYS_clone3, &a, sizeof(a));
-	if (pid < 0 && (errno == ENOSYS || errno == EPERM))
-		return c->cgroup_fd >= 0 ? -ENOSYS : clone_classic(c);
-	return pid < 0 ? -errno : (pid_t)pid;
+	if (pid < 0)
+		pid = -errno;
+	if (pid == -ENOSYS || pid == -EPERM)
+		pid = c->cgroup_fd >= 0 ? -ENOSYS : clone_classic(c, &pidfd);
+	if (pid > 0 && c->ret_pidfd)
+		*c->ret_pidfd = pidfd;
+	return (pid_t)pid;
 }

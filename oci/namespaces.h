@@ -56,7 +56,7 @@ int oci_ns_loopback_up(struct hk_err *err);
 struct oci_clone {
 	uint64_t flags;      /* CLONE_* without CLONE_PIDFD, CLONE_INTO_CGROUP, CLONE_PARENT_SETTID: those follow from the fields */
 	int cgroup_fd;       /* -1 = the caller's cgroup */
-	int *ret_pidfd;      /* may be NULL */
+	int *ret_pidfd;      /* may be NULL; untouched in the child and on failure */
 	volatile pid_t *ret_tid; /* written by the kernel before the child runs; may be NULL */
 	int exit_signal;
 };

@@ -30,6 +30,7 @@
 #include "oci/cgroup_bpf.h"
 #include "oci/cgroup_priv.h"
 #include "oci/cgroup_stats.h"
+#include "oci/namespaces.h"
 
 static struct cg_host only_v2;
 
@@ -362,6 +363,25 @@ static void test_an_execs_own(void **state)
 	remove_ok(cg);
 }
 
+/* Removed under the descriptor that a process was to be born by, as systemd removes its scopes: an error, and no pidfd to close. */
+static void test_born_in_a_removed_one(void **state)
+{
+	struct oci_resources r = { 0 };
+	struct oci_cgroup *cg = create_ok("/husk-test-v2/removed", &r);
+	int pidfd = -1;
+	struct oci_clone c = { .cgroup_fd = dup(oci_cgroup_clone_fd(cg)), .ret_pidfd = &pidfd, .exit_signal = SIGCHLD };
+	pid_t pid;
+
+	(void)state;
+	remove_ok(cg);
+	pid = oci_clone(&c);
+	if (pid == 0)
+		_exit(0);
+	assert_int_equal(pid, -ENOENT);
+	assert_int_equal(pidfd, -1);
+	close(c.cgroup_fd);
+}
+
 /* v2 freezes in an interruptible sleep: who is frozen there dies of SIGKILL, so nobody is named. (State D: tests/e2e/test_exits.py.) */
 static void test_the_frozen_are_not_stuck(void **state)
 {
@@ -486,6 +506,7 @@ int main(void)
 		cmocka_unit_test(test_bpf),
 		cmocka_unit_test(test_bpf_replaced_in_use),
 		cmocka_unit_test(test_an_execs_own),
+		cmocka_unit_test(test_born_in_a_removed_one),
 		cmocka_unit_test(test_the_frozen_are_not_stuck),
 		cmocka_unit_test(test_two_below_a_new_parent),
 		cmocka_unit_test(test_known_without_mountinfo),
