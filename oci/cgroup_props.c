@@ -23,6 +23,7 @@ enum {
 	DEFAULT_PERIOD_US = 100000,
 	US_PER_S = 1000000,
 	QUOTA_STEP_US = 10000, /* one percent of a second */
+	MIN_QUOTA_US = 1000, /* the kernel's */
 	CPUSET_MAX = 8192, /* more bits than any kernel is built for */
 };
 
@@ -139,7 +140,8 @@ void cg_unit_settle_cpu(struct oci_resources *r, const char *current)
 		*quota = (struct oci_opt_i64){ .is_set = true, .v = q };
 	if (!period->is_set || period->v == 0)
 		*period = (struct oci_opt_u64){ .is_set = true, .v = p ? p : DEFAULT_PERIOD_US };
-	if (is_quota_usable(quota->v) && period->v <= US_PER_S)
+	/* What the kernel refuses is left for it to refuse, as without systemd. */
+	if (quota->v >= MIN_QUOTA_US && is_quota_usable(quota->v) && period->v <= US_PER_S)
 		quota->v = (int64_t)(quota_per_sec(quota->v, period->v) * period->v / US_PER_S);
 }
 

@@ -53,7 +53,8 @@ int cg_props_devices_v1(struct cg_props *p, const struct oci_resources *r, struc
 int cg_props_annotations(struct cg_props *p, const struct oci_kvs *annotations, struct hk_err *err);
 
 /*
- * systemd keeps the quota as whole percents of a second: rounds cpu.quota of *r up to what it will write, and fills in the half (quota or
- * period) that is not named from `current`, the text of cpu.max (NULL: the kernel's defaults), as the property needs both.
+ * systemd keeps the quota as whole percents of a second: rounds cpu.quota of *r up to what it will write (but none below the kernel's least,
+ * which is to be refused), and fills in the half (quota or period) that is not named from `current`, the text of cpu.max (NULL: the kernel's
+ * defaults), as the property needs both.
  */
 void cg_unit_settle_cpu(struct oci_resources *r, const char *current);
