@@ -8,6 +8,7 @@ import glob
 import hashlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -55,6 +56,19 @@ def mounts(text):
 def state_files(grpc_address):
     top = "/run/husk/" + hashlib.sha256(grpc_address.encode()).hexdigest()[:16]
     return sorted(os.path.join(path, name) for path, _, names in os.walk(top) for name in names)
+
+
+def line_of(pipe, seconds=20 * SLOW):
+    """The next line, which must come: read byte by byte, so that nothing waits in a buffer that the limit does not see."""
+    line, end = b"", time.monotonic() + seconds
+    while not line.endswith(b"\n"):
+        if not select.select([pipe], [], [], max(0, end - time.monotonic()))[0]:
+            raise AssertionError(f"no line within {seconds} s, so far {line!r}")
+        byte = os.read(pipe.fileno(), 1)
+        if not byte:
+            break
+        line += byte
+    return line
 
 
 class DaemonTest(unittest.TestCase):
@@ -123,11 +137,12 @@ class DaemonKilled(DaemonTest):
             self.assertEqual(f.read(), "one\ntwo\n")
         r = self.ctr("tasks", "exec", "--exec-id", "e", "c2", "sh", "-c", "echo out; exit 4", check=False)
         self.assertEqual((r.returncode, r.stdout), (4, "out\n"))
-        attached = subprocess.Popen(["ctr", "-a", self.daemon.address, "tasks", "attach", "c2"], stdout=subprocess.PIPE, text=True)
-        self.assertEqual(attached.stdout.readline(), "second\n")  # kept while nobody read
+        attached = subprocess.Popen(["ctr", "-a", self.daemon.address, "tasks", "attach", "c2"], stdout=subprocess.PIPE)
+        self.addCleanup(attached.kill)
+        self.assertEqual(line_of(attached.stdout), b"second\n")  # kept while nobody read
         with open(f"{root}/go", "w", encoding="utf-8"):
             pass
-        self.assertEqual(attached.stdout.readline(), "third\n")
+        self.assertEqual(line_of(attached.stdout), b"third\n")
         self.ctr("tasks", "kill", "-s", "SIGKILL", "c2")
         self.assertEqual(attached.wait(20 * SLOW), 137)
         attached.stdout.close()
@@ -143,7 +158,7 @@ class DaemonKilled(DaemonTest):
             eventually(lambda: not cgroups("default/c1"), what="end of the container")
             time.sleep(delay)
             self.daemon.stop()
-            rm.wait()
+            rm.wait(60 * SLOW)
             for name in ("c1", ".c1"):  # which the daemon had no time to do
                 shutil.rmtree(f"{self.bundles}/{name}", ignore_errors=True)
             self.daemon.start()  # which takes the events that it has missed
