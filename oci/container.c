@@ -289,12 +289,12 @@ static int check_spec(const struct oci_container *c, struct hk_err *err)
 }
 
 /* A cached filter is taken now; a missing or mistrusted one is compiled anew by the launch. */
-static int find_filter(struct oci_container *c, struct oci_job *j, struct hk_err *err)
+static int find_filter(struct oci_container *c, struct oci_draft *d, struct oci_job *j, struct hk_err *err)
 {
 	char key[65];
 	int r;
 
-	if (!c->spec->seccomp.is_set)
+	if (!c->spec->seccomp.is_set || oci_draft_take_filter(d, &c->seccomp.fd, &j->bpf))
 		return 0;
 	r = oci_seccomp_key(&c->spec->seccomp, key);
 	if (r < 0)
@@ -394,7 +394,7 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
 	if (r == 0)
 		r = job_of_create(c, &own, &j, err);
 	if (r == 0)
-		r = find_filter(c, j, err);
+		r = find_filter(c, o->draft, j, err);
 	if (r == 0 && o->on_cgroup)
 		r = o->on_cgroup(arg, oci_cgroup_path(c->cgroup), err);
 	if (r == 0)

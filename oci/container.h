@@ -43,6 +43,8 @@ struct oci_container { /* heap; what an exec and the removal need of the spec, a
 
 /* The spec of a document with these bytes, which becomes the caller's; NULL = not drafted. d may be NULL. */
 struct oci_spec *oci_draft_take(struct oci_draft *d, const char *json, size_t len);
+/* After that, of the same spec; false = look for it. */
+bool oci_draft_take_filter(struct oci_draft *d, int *ret_fd, struct oci_bpf *ret);
 /* After the start nobody needs the spec, unless poststop hooks wait for the end. */
 void oci_container_drop_spec(struct oci_container *c);
 /* Runs the poststop hooks; -ENOENT when there are none. */

@@ -44,11 +44,11 @@ struct oci_rootfs_mount {
 struct oci_container;
 
 /*
- * <bundle>/config.json read and parsed ahead of an oci_create that is to come, which then parses it only if the file's bytes are others. NULL: nothing
- * is gained; what is wrong with the document is oci_create's to tell. _free accepts NULL.
+ * <bundle>/config.json read and parsed, and its filter found below run_dir (struct oci_engine), ahead of an oci_create that is to come, which does so
+ * itself if the file's bytes are others by then. NULL: nothing is gained; what is wrong with the document is oci_create's to tell. _free accepts NULL.
  */
 struct oci_draft;
-struct oci_draft *oci_draft_new(const char *bundle);
+struct oci_draft *oci_draft_new(const char *bundle, const char *run_dir);
 void oci_draft_free(struct oci_draft *d);
 
 struct oci_create_opts {

@@ -116,7 +116,7 @@ void sbx_pod_free(struct sbx_pod *p)
 void sbx_pod_expect(struct sbx_pod *p, const char *bundle)
 {
 	oci_draft_free(p->draft);
-	p->draft = bundle ? oci_draft_new(bundle) : NULL;
+	p->draft = bundle ? oci_draft_new(bundle, p->run_dir) : NULL;
 }
 
 size_t sbx_pod_count(const struct sbx_pod *p)

@@ -35,6 +35,7 @@ struct start {
 	char path[SHIM_SOCKET_PATH_MAX];
 	char address[SHIM_SOCKET_PATH_MAX + sizeof(SHIM_SOCKET_SCHEME)];
 	int32_t version; /* that the shim of the group speaks */
+	bool has_address; /* the file is written */
 };
 
 static void start_done(struct start *s)
@@ -97,9 +98,19 @@ static int make_socket_dir(const struct start *s, struct hk_err *err)
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "make socket directory %s", dir) : 0;
 }
 
-/* Under the lock: nobody serves the group. */
-static int spawn(const struct start *s, struct hk_err *err)
+/* containerd 1.x finds the shim again by this file, also that of a container which joins a running group. */
+static int write_address(struct start *s)
 {
+	int r = s->has_address ? 0 : hk_write_file_atomic(AT_FDCWD, "address", s->address, strlen(s->address), 0600);
+
+	s->has_address = r == 0;
+	return r;
+}
+
+/* Under the lock: nobody serves the group. */
+static int spawn(struct start *s, struct hk_err *err)
+{
+	struct shim_birth birth;
 	struct shim_spawn spec = { .ns = s->flags->ns, .id = s->flags->id, .address = grpc_address(s), .group = s->group,
 		.bundle = s->bundle, .debug = s->flags->debug, .shim_cgroup = s->options.shim_cgroup };
 	hk_autofd listener = -1;
@@ -117,9 +128,16 @@ static int spawn(const struct start *s, struct hk_err *err)
 	if (r < 0)
 		return r;
 	spec.listener = listener;
-	r = shim_spawn(&spec, err);
-	if (r < 0)
+	r = shim_spawn(&spec, &birth, err);
+	if (r == 0) {
+		(void)write_address(s); /* while the server begins; if it cannot be, reply() says why */
+		r = shim_spawn_await(&birth, err);
+	}
+	if (r < 0) {
 		(void)unlink(s->path);
+		if (s->has_address)
+			(void)unlink("address");
+	}
 	return r;
 }
 
@@ -147,14 +165,13 @@ static int find_or_spawn(struct start *s, struct hk_err *err)
 	return r;
 }
 
-static int reply(const struct start *s, struct hk_err *err)
+static int reply(struct start *s, struct hk_err *err)
 {
 	hk_autofree uint8_t *bytes = NULL;
 	size_t len = 0;
 	int r;
 
-	/* containerd 1.x finds the shim again by this file, also that of a container which joins a running group. */
-	r = hk_write_file_atomic(AT_FDCWD, "address", s->address, strlen(s->address), 0600);
+	r = write_address(s);
 	if (r < 0)
 		return hk_fail(err, HK_INTERNAL, -r, "write %s/address", s->bundle);
 	if (s->in.form == BOOT_PARAMS)

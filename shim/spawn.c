@@ -285,15 +285,16 @@ static int await_verdict(const struct await *a, struct hk_err *err)
 }
 
 /* Bytes come before the death in a batch (HK_PASS_IO), so a text is whole when the death is seen. */
-static int await(pid_t pid, int fd, struct hk_err *err)
+int shim_spawn_await(struct shim_birth *b, struct hk_err *err)
 {
 	struct await a = { .loop = { .epfd = -1 } };
-	int r = await_init(&a, pid, fd);
+	hk_autofd ready = hk_take_fd(&b->ready);
+	int r = await_init(&a, b->pid, ready);
 
 	while (r == 0 && !a.serves && !a.is_dead)
 		r = hk_loop_once(&a.loop, -1);
 	if (r < 0)
-		(void)kill(pid, SIGKILL);
+		(void)kill(b->pid, SIGKILL);
 	r = r < 0 ? hk_fail(err, HK_INTERNAL, -r, "watch the server") : await_verdict(&a, err);
 	hk_child_done(&a.child);
 	if (a.loop.epfd >= 0)
@@ -301,12 +302,10 @@ static int await(pid_t pid, int fd, struct hk_err *err)
 	return r;
 }
 
-int shim_spawn(const struct shim_spawn *s, struct hk_err *err)
+int shim_spawn(const struct shim_spawn *s, struct shim_birth *ret, struct hk_err *err)
 {
 	hk_auto(launch_done) struct launch l = { .image = -1, .ready = -1 };
 	int pipefd[2];
-	hk_autofd ready = -1;
-	pid_t pid;
 	int r;
 
 	r = prepare(s, &l, err);
@@ -314,13 +313,14 @@ int shim_spawn(const struct shim_spawn *s, struct hk_err *err)
 		return r;
 	if (pipe2(pipefd, O_CLOEXEC) < 0)
 		return hk_fail(err, HK_INTERNAL, errno, "make pipe");
-	ready = pipefd[0];
+	ret->ready = pipefd[0];
 	l.ready = pipefd[1];
-	pid = give_birth(&l);
-	if (pid < 0)
-		return hk_fail(err, HK_INTERNAL, errno, "fork the server");
-	l.ready = hk_close(l.ready);
-	return await(pid, ready, err);
+	ret->pid = give_birth(&l);
+	if (ret->pid < 0) {
+		r = hk_fail(err, HK_INTERNAL, errno, "fork the server");
+		ret->ready = hk_close(ret->ready);
+	}
+	return r;
 }
 
 void shim_spawn_ready(int *take_fd, const char *text)

@@ -54,7 +54,7 @@ static void the_same_bytes_once(void **state)
 	struct oci_spec *s;
 
 	write_document(b, document);
-	d = oci_draft_new(b->dir);
+	d = oci_draft_new(b->dir, b->dir);
 	assert_non_null(d);
 	s = oci_draft_take(d, document, sizeof(document) - 1);
 	assert_non_null(s);
@@ -72,7 +72,7 @@ static void other_bytes(void **state)
 	struct oci_draft *d;
 
 	write_document(b, document);
-	d = oci_draft_new(b->dir);
+	d = oci_draft_new(b->dir, b->dir);
 	memcpy(other, document, sizeof(other));
 	memcpy(strstr(other, "true"), "fals", 4);
 	assert_null(oci_draft_take(d, other, sizeof(other) - 1));
@@ -85,9 +85,9 @@ static void nothing_to_be_had(void **state)
 {
 	struct bundle *b = *state;
 
-	assert_null(oci_draft_new(b->dir)); /* there is no document */
+	assert_null(oci_draft_new(b->dir, b->dir)); /* there is no document */
 	write_document(b, "{\"ociVersion\":");
-	assert_null(oci_draft_new(b->dir));
+	assert_null(oci_draft_new(b->dir, b->dir));
 	assert_null(oci_draft_take(NULL, document, sizeof(document) - 1));
 	oci_draft_free(NULL);
 }
