@@ -289,9 +289,12 @@ static int enter_rootfs(const char *rootfs, struct hk_err *err)
 
 static int fill_args(struct oci_criu_args *a, const struct restore_work *w, const char *rootfs, struct hk_err *err)
 {
-	/* The images say whether there is any of what the last line's options allow. */
+	/*
+	 * The images say whether there is any of what the last line's options allow. CRIU's newer way with mounts copies the sharing of a
+	 * volume's source, and can do so only where that is a mount itself: else EINVAL, with / shared, as systemd has it (CRIU issue 2023).
+	 */
 	static const char *const fixed[] = { "criu", "restore", "--restore-detached", "--restore-sibling", "-v4", "--manage-cgroups=ignore",
-		"--skip-file-rwx-check", "--tcp-established", "--ext-unix-sk", "--file-locks" };
+		"--mntns-compat-mode", "--skip-file-rwx-check", "--tcp-established", "--ext-unix-sk", "--file-locks" };
 	const struct oci_container *c = w->r->c;
 	struct oci_criu_image image = { .mounts = NULL };
 	int r = oci_criu_image_read(w->o->image_dir, &a->arena, &image, err);
