@@ -6,7 +6,7 @@ set -euo pipefail
 suite=$1
 case $suite in trixie | bookworm) ;; *) echo "image.sh: unknown suite '$suite' (trixie, bookworm)" >&2; exit 2 ;; esac
 packages=(linux-image-cloud-amd64 initramfs-tools systemd systemd-sysv udev dbus kmod containerd runc crun busybox-static python3 python3-grpcio
-	python3-grpc-tools containernetworking-plugins iptables iproute2 procps strace libcmocka0)
+	python3-grpc-tools containernetworking-plugins iptables iproute2 procps strace libcmocka0 apparmor)
 # The mirror and the proxy that this machine's apt uses.
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null | awk '$1 ~ /\/debian\/?$/ && $2 == "main" && !n++ { print $1 }')
 [ -n "$mirror" ] || { echo "image.sh: apt on this machine knows no Debian mirror (apt-get update?)" >&2; exit 1; }
@@ -56,7 +56,7 @@ EOF
 mkdir -p "$etc/systemd/system/default.target.wants"
 ln -s ../husk-job.service "$etc/systemd/system/default.target.wants/husk-job.service"
 for unit in serial-getty@ttyS0.service getty@tty1.service containerd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer \
-	e2scrub_all.timer systemd-timesyncd.service systemd-networkd.service; do
+	e2scrub_all.timer systemd-timesyncd.service systemd-networkd.service apparmor.service; do
 	ln -sf /dev/null "$etc/systemd/system/$unit"
 done
 echo husk-vm >"$etc/hostname"

@@ -6,7 +6,7 @@
 #   tests/vm/run.sh MACHINE BUILD-DIR -- COMMAND  a shell command in the source tree instead of the tests
 #   tests/vm/run.sh --fixture MACHINE BUILD-DIR   for ctest: success is that all tests were run; tests/vm/result.py tells how each ended
 #
-# Of the tests: those of the labels root and machine, with HUSK_VM_ALL=1 also the rest of containerd. HUSK_VM_EXTRA: one more directory to have there.
+# Of the tests: those of the labels root, containerd and vm-too. HUSK_VM_EXTRA: one more directory to have there.
 # HUSK_VM_ARGS: more words for qemu (`-qmp unix:/tmp/vm.qmp,server=on,wait=off`: who must measure beside it can stop the machine by that).
 # MACHINE: trixie, bookworm, or bookworm-v1 (Debian 12 with systemd on cgroup v1). Plain qemu emulates the processor (5 to 15 times slower than
 # the host), so that no /dev/kvm and no privilege is needed; there is no network. What was printed stays in BUILD-DIR/vm/MACHINE.log.
@@ -45,14 +45,17 @@ cp -a "$build/bin" "$work/disk/tree$build"
 [ ! -d "$build/tests/upgrade" ] || cp -a "$build/tests/upgrade" "$work/disk/tree$build/tests" # what is upgraded to
 [ ! -d "$build/bench" ] || cp -a "$build/bench" "$work/disk/tree$build" # contrib/bench.sh --vm
 find "$build/tests" -maxdepth 1 -type f -perm -u+x -exec cp -a -t "$work/disk/tree$build/tests" {} +
-ctest --test-dir "$build" --show-only=json-v1 -L "^(root|${HUSK_VM_ALL:+containerd|}machine)\$" >"$work/disk/tests.json"
-if [ -n "${HUSK_VM_EXTRA:-}" ]; then
-	mkdir -p "$work/disk/tree$HUSK_VM_EXTRA"
-	cp -a "$HUSK_VM_EXTRA/." "$work/disk/tree$HUSK_VM_EXTRA"
-fi
+ctest --test-dir "$build" --show-only=json-v1 -L "^(root|containerd|vm-too)\$" >"$work/disk/tests.json"
+extra=(${HUSK_VM_EXTRA:+"$HUSK_VM_EXTRA"})
+criu=${XDG_CACHE_HOME:-/var/cache}/husk-criu # Debian 12 and 13 have none; what tests/lib/criu.sh has unpacked here works there too
+[ ! -x "$criu/bin/criu" ] || extra+=("$criu/bin" "$criu/root")
+for path in "${extra[@]}"; do
+	mkdir -p "$work/disk/tree$path"
+	cp -a "$path/." "$work/disk/tree$path"
+done
 cat >"$work/disk/job" <<EOF
 printf "\\nhusk-vm: begin\\n"
-for path in '$source' '$build' ${HUSK_VM_EXTRA:+"'$HUSK_VM_EXTRA'"}; do
+for path in $(printf "'%s' " "$source" "$build" "${extra[@]}"); do
 	mkdir -p "\$path" && mount --bind "/job/tree\$path" "\$path" || exit 1
 done
 cd '$source' || exit 1
