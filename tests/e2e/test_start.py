@@ -67,6 +67,16 @@ class Start(PodTest):
         self.assertEqual(self.pod.call("Wait", id="pod")["exit_status"], 1)
         self.pod.call("Delete", id="pod")
 
+    def test_a_server_that_cannot_begin(self):
+        """Its reason is the answer, and neither a socket nor the file that says where it listens is left."""
+        bundle = self.pod.bundle("unborn", ["true"], change=lambda d: d.pop("annotations"))
+        address = self.address_of("unborn")[len("unix://"):]
+        done = subprocess.run([shim.SHIM, "-namespace", shim.NAMESPACE, "-address", self.pod.grpc, "-publish-binary", "/bin/false", "-id", "unborn", "start"],
+                              stdin=subprocess.DEVNULL, cwd=bundle, env={**self.pod.env, "TTRPC_ADDRESS": "/" + 200 * "x"}, capture_output=True, timeout=20, check=False)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertRegex(done.stderr.decode(), "start server: TTRPC_ADDRESS /xxx")
+        self.assertEqual([p for p in (f"{bundle}/address", address, f"{address}.lock") if os.path.lexists(p)], [])
+
     def test_in_a_pipe(self):
         """Trap 2: the daemon reads to the end of the pipe, so the server must not hold it."""
         bundle = self.pod.bundle("a", ["true"], change=lambda d: d.pop("annotations"))
