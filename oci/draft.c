@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci/draft.c — what a Create needs and can be had before it is asked for, while `start` still answers and the daemon connects: config.json parsed, its
- * compiled filter verified, the host's cgroup hierarchies known. What was parsed is used only if the file has the same bytes then, so that nobody can tell but by the clock.
+ * oci/draft.c — what a Create needs and can be had before it is asked for, while `start` still answers and the daemon connects: config.json
+ * parsed, its compiled filter verified, the host's cgroup hierarchies known. What was parsed is used only if the file has the same bytes then, so
+ * that nobody can tell but by the clock.
  */
 #include <fcntl.h>
 #include <stdio.h>
