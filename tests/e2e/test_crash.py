@@ -218,6 +218,8 @@ class ShimKilled(DaemonTest):
         self.assert_nothing_left("c1", "c2", "c3")
         self.assertEqual(self.ctr("run", "--rm", "--runtime", HUSK, BUSYBOX, "c1", "echo", "again").stdout, "again\n")
 
+    RUNS = 100 if SLOW < 10 else 40  # an emulated machine takes a minute for a hundred
+
     def test_a_hundred_runs(self):
         """Ten at a time: a hundred exits, and no shim that stays. Half of them are over before their client looks: it cancels its reading of
         a FIFO that it has not finished opening when the task is gone, so the output is judged for those that take a moment."""
@@ -225,10 +227,10 @@ class ShimKilled(DaemonTest):
             script = f"echo {i}; sleep 0.2; exit {i}" if i % 2 else f"exit {i}"
             return self.ctr("run", "--rm", "--runtime", HUSK, BUSYBOX, f"r{i}", "sh", "-c", script, check=False)
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
-            results = list(pool.map(run, range(100)))
-        self.assertEqual([(r.returncode, r.stdout) for r in results], [(i, f"{i}\n" if i % 2 else "") for i in range(100)],
+            results = list(pool.map(run, range(self.RUNS)))
+        self.assertEqual([(r.returncode, r.stdout) for r in results], [(i, f"{i}\n" if i % 2 else "") for i in range(self.RUNS)],
                          [r.stderr for r in results if r.stderr])
-        self.assert_nothing_left(*(f"r{i}" for i in range(100)))
+        self.assert_nothing_left(*(f"r{i}" for i in range(self.RUNS)))
         self.assertEqual(self.ctr("containers", "ls", "-q").stdout, "")
 
 
@@ -241,7 +243,8 @@ class Delete(unittest.TestCase):
 
     def assert_gone(self, pod):
         def left():
-            found = {"processes": [p for p, text in cmdlines().items() if pod.grpc in text], "cgroups": cgroups(pod.cgroup), "mounts": mounts(pod.dir),
+            inside = [p for p in cgroups(pod.cgroup) if not p.endswith(".slice")]  # a slice is the kubelet's to remove
+            found = {"processes": [p for p, text in cmdlines().items() if pod.grpc in text], "cgroups": inside, "mounts": mounts(pod.dir),
                      "state files": state_files(pod.grpc), "socket": [pod.address] if os.path.exists(pod.address[7:]) else []}
             return {k: v for k, v in found.items() if v}
         try:
@@ -361,6 +364,7 @@ class Delete(unittest.TestCase):
         self.kill_during_create(0.01, hooks=True)
 
 
+@unittest.skipIf(shim.DRIVER == "systemd", "a minute of waiting that has to do with no cgroup")
 class Idle(unittest.TestCase):
     def test_a_shim_without_tasks_ends(self):
         """R8: after a minute, unless there is a task, or somebody who may still say something."""
