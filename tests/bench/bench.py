@@ -25,7 +25,7 @@ REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # One column per setting: what runs how often. A full run takes about 12 minutes on two cores.
 SIZES = {
     "full": {"rounds": 40, "execs": 5, "floors": 5, "cpu": 400, "cold": 10, "parallel": ([1, 2, 4, 8, 16, 32, 64], 2), "scale": ([1, 10, 100, 500], 100),
-             "growth": (10000, 200), "idle": 60, "stdout": (7, 1 << 28), "ctr": 12},
+             "growth": (10000, 200), "idle": 60, "stdout": (15, 1 << 28), "ctr": 12},
     "quick": {"rounds": 8, "execs": 5, "floors": 5, "cpu": 100, "cold": 2, "parallel": ([1, 8], 1), "scale": ([1, 10, 40], 10),
               "growth": (500, 50), "idle": 5, "stdout": (3, 1 << 27), "ctr": 3},
     "vm": {"rounds": 6, "execs": 4, "floors": 5, "cpu": 40, "cold": 1, "parallel": ([1, 4], 1), "scale": ([1, 10], 4),
@@ -232,7 +232,7 @@ def main():
         result = {"date": time.strftime("%Y-%m-%d"), "machine": about, "filter": n, "seconds": int(time.monotonic() - start),
                   "revision": first_line("git", "-C", REPO, "rev-parse", "--short", "HEAD"), "options": {"full": "", "quick": " --quick", "vm": " --vm"}[args.size],
                   "names": {"husk": names.pop("husk"), "floor": "bare kernel calls", **names}, "samples": b.samples, "figures": b.figures,
-                  "aims": report.Aims(b.samples, b.figures).judge()}
+                  "aims": report.Aims(b.samples, b.figures, names).judge()}
         report.write(result, args.out)
         if args.readme:
             report.update_repository(REPO, result)

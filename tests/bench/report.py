@@ -102,8 +102,8 @@ def summary(result):
 class Aims:
     """The figures husk promises, judged on this run. Each is a text, what was measured, and whether it holds."""
 
-    def __init__(self, samples, figures):
-        self.samples, self.figures, self.lines = samples, figures, []
+    def __init__(self, samples, figures, names):
+        self.samples, self.figures, self.names, self.lines = samples, figures, names, []
 
     def at_most(self, text, value, limit):
         if value is not None:
@@ -134,7 +134,9 @@ class Aims:
         husk, floor = self.samples.get("pod ready", {}).get("husk"), self.samples.get("pod ready", {}).get("floor")
         if cgroups and husk and floor:
             self.at_most("the same against the floor's pod with its cgroups made and entered", median(husk) / (median(floor) + median(cgroups)), 2.5)
-        self.at_least("pod ready: 12 times faster than the Go shim with runc", self.ratio("pod ready", "runc", "husk"), 12)
+        for who in ("runc-new", "runc"):
+            if who in self.names:
+                self.at_least(f"pod ready: 12 times faster than {self.names[who]}", self.ratio("pod ready", who, "husk"), 12)
         self.at_most("exec of true: at most 1.8 times the floor's", self.ratio("exec of true", "husk", "floor"), 1.8)
         self.at_least("exec of true: 15 times faster than runc's", self.ratio("exec of true", "runc", "husk"), 15)
         cpu = self.figures.get("CPU of an exec of true, ms", {})
