@@ -3,6 +3,7 @@
 #include "sandbox/console.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -90,6 +91,8 @@ static bool copy_out(struct console *c)
 		return false;
 	if (c->out >= 0)
 		(void)put(&c->to_out, c->out, chunk, (size_t)n);
+	/* The kernel refills its 4 KiB in a worker of its own, which may wait for this processor. */
+	(void)sched_yield();
 	return true;
 }
 
