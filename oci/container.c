@@ -416,6 +416,13 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
 	return 0;
 }
 
+pid_t oci_container_early_pid(const struct oci_container *c)
+{
+	const struct oci_launch *l = c->init;
+
+	return l && l->state == LS_SETTING_UP && l->is_cgroup_early ? l->first_pid : 0; /* without a middle process: the init */
+}
+
 int oci_start(struct oci_container *c, oci_done_fn *fn, void *arg, struct hk_err *err)
 {
 	return oci_launch_start(c->init, fn, arg, err);

@@ -383,6 +383,7 @@ static void make_cgroup(struct oci_launch *l)
 		return;
 	}
 	l->is_cgroup_begun = false;
+	l->is_cgroup_early = true;
 	(void)oci_sync_send(l->sock, OCI_MSG_MADE, 0, -1); /* who has died is told by the end of the socket */
 }
 

@@ -70,6 +70,7 @@ struct oci_launch {
 	struct oci_container *c;
 	enum launch_state state;
 	bool is_cgroup_begun; /* and not whole: only what of it is ours may be removed */
+	bool is_cgroup_early; /* it is whole, while the init still works */
 	bool is_exec, is_hooked; /* hooked: create reached its hooks, so a failure runs poststop */
 	bool is_unit_ours; /* systemd was asked for it, and did not say that it is another's */
 	struct oci_job *job;     /* NULL once the child has its copy */

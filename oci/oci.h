@@ -89,6 +89,9 @@ typedef void oci_launch_fn(void *arg, const struct oci_launched *l, const struct
 int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_launch_fn *fn, void *arg,
     struct oci_container **ret, struct hk_err *err);
 
+/* Between oci_create and its callback: the init's pid if its cgroup is whole already, 0 = the callback tells both. */
+pid_t oci_container_early_pid(const struct oci_container *c);
+
 /* Lets the init run startContainer hooks and execve; the callback (l == NULL) runs when execve has happened or failed, poststart hooks included. */
 typedef void oci_done_fn(void *arg, const struct hk_err *err);
 int oci_start(struct oci_container *c, oci_done_fn *fn, void *arg, struct hk_err *err);

@@ -132,16 +132,16 @@ static void on_init_exit(void *owner, const struct hk_exit *x)
 	container_settle(c);
 }
 
-int container_record(const struct sbx_container *c, const char *cgroup)
+int container_record(const struct sbx_container *c, const char *cgroup, pid_t pid)
 {
-	const struct store_record rec = { .id = c->id, .bundle = c->bundle, .cgroup = cgroup, .pid = (pid_t)c->init.pid };
+	const struct store_record rec = { .id = c->id, .bundle = c->bundle, .cgroup = cgroup, .pid = pid };
 
 	return store_write_container(c->pod->dir, &rec);
 }
 
 void container_remember(const struct sbx_container *c, const char *cgroup)
 {
-	if (container_record(c, cgroup) < 0)
+	if (container_record(c, cgroup, (pid_t)c->init.pid) < 0)
 		log_warn("the state file could not be written: `delete` after a crash will not know all", LOG_STR("id", c->id));
 }
 

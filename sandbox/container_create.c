@@ -23,6 +23,7 @@ struct sbx_creating {
 	struct sbx_create r;
 	struct sbx_done done;
 	struct hk_err err; /* of a failure that came after the engine's part */
+	bool is_kept; /* state file and watch for kills are done */
 };
 
 static const char *keep(struct hk_arena *a, const char *s, bool *ok)
@@ -130,7 +131,7 @@ static void tell_created(struct sbx_container *c, const struct sbx_create *r)
 /* Nothing is made yet, nobody has a pid: whatever kills the shim from here on, `delete` finds the cgroup. */
 static int on_cgroup(void *arg, const char *cgroup, struct hk_err *err)
 {
-	int r = container_record(arg, cgroup);
+	int r = container_record(arg, cgroup, 0);
 
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "write the state file") : 0;
 }
@@ -188,8 +189,10 @@ static int adopt(struct sbx_container *c, const struct oci_launched *l, struct h
 		sbx_stdio_launched(c->init.io, &console, oci_container_host_uid(c->oci), oci_container_host_gid(c->oci));
 	if (container_watch_init(c, l, err) < 0)
 		return -err->code;
-	container_remember(c, oci_cgroup_path(oci_container_cgroup(c->oci)));
-	oom_watch(c);
+	if (!c->creating->is_kept) {
+		container_remember(c, oci_cgroup_path(oci_container_cgroup(c->oci)));
+		oom_watch(c);
+	}
 	return 0;
 }
 
@@ -226,6 +229,17 @@ static int pod_mounts(struct sbx_container *c, struct oci_pod_mount mounts[SANDB
 
 	*ret_n = n < 0 ? 0 : (size_t)n;
 	return n < 0 ? n : 0;
+}
+
+/* While the init still works: what there would else be to do when it is heard. */
+static void keep_early(struct sbx_container *c)
+{
+	const pid_t pid = oci_container_early_pid(c->oci);
+
+	if (pid == 0 || c->restore || container_record(c, oci_cgroup_path(oci_container_cgroup(c->oci)), pid) < 0)
+		return;
+	oom_watch(c);
+	c->creating->is_kept = true;
 }
 
 static void on_stdio(void *arg, const struct hk_err *io_err)
@@ -266,6 +280,8 @@ static void on_stdio(void *arg, const struct hk_err *io_err)
 	        },
 	        on_created, c, &c->oci, &err) < 0)
 		create_failed(c, &err);
+	else
+		keep_early(c);
 	sbx_pod_expect(pod, NULL);
 }
 

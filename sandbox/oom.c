@@ -16,7 +16,8 @@ enum { AGAIN_MS = 20 };
 void oom_tell(struct sbx_container *c)
 {
 	oom_level_judge(c);
-	pod_tell(c, SBX_EV_OOM, &c->init);
+	if (c->state != CT_CREATING) /* else it was a set-up process, whose end is the Create's error */
+		pod_tell(c, SBX_EV_OOM, &c->init);
 }
 
 /* v1's word that its limit, or one above, was hit: before the kill. */

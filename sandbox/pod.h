@@ -98,7 +98,7 @@ void container_start(struct sbx_container *c, struct sbx_done done);
 /* Writes the state file that `delete` reads after our death. */
 void container_remember(const struct sbx_container *c, const char *cgroup);
 /* The same, for one who can still refuse: 0 or -errno. */
-int container_record(const struct sbx_container *c, const char *cgroup);
+int container_record(const struct sbx_container *c, const char *cgroup, pid_t pid);
 /* The init has a pid: begins to watch for its death. */
 int container_watch_init(struct sbx_container *c, const struct oci_launched *l, struct hk_err *err);
 /* Answers what is under way with *err: the pod itself goes, its processes stay. */

@@ -52,6 +52,43 @@ struct sbx_pod *pod_new(const struct sbx_pod_opts *o)
 	return NULL;
 }
 
+/* Another's: a shim that still had events to tell may have been followed by another of its group. */
+static bool is_dir_of(const char *dir, pid_t pid, const char *socket)
+{
+	hk_autofd fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct store_shim shim;
+	bool is_its;
+
+	if (fd < 0 || store_read_shim(fd, &shim) < 0)
+		return false;
+	is_its = shim.pid == pid && (!socket || (hk_streq(shim.socket, socket) && !shim.cgroup));
+	store_shim_done(&shim);
+	return is_its;
+}
+
+static int record(const struct sbx_pod *p, const char *cgroup)
+{
+	const bool is_done = (!cgroup || !*cgroup) && is_dir_of(p->dir, getpid(), p->socket);
+
+	return is_done ? 0 : store_write_shim(p->dir, getpid(), p->socket, cgroup);
+}
+
+void sbx_pod_record(const struct sbx_pod_opts *o, pid_t server)
+{
+	hk_autofree char *dir = store_dir(o->state_dir, o->ns, o->group);
+
+	if (dir)
+		(void)store_write_shim(dir, server, o->socket, o->shim_cgroup);
+}
+
+void sbx_pod_unrecord(const struct sbx_pod_opts *o, pid_t server)
+{
+	hk_autofree char *dir = store_dir(o->state_dir, o->ns, o->group);
+
+	if (dir && is_dir_of(dir, server, o->socket))
+		store_remove_dir(dir);
+}
+
 int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_err *err)
 {
 	struct sbx_pod *p;
@@ -62,7 +99,7 @@ int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_er
 	p = pod_new(o);
 	if (!p)
 		return hk_fail(err, HK_INTERNAL, ENOMEM, "pod %s", o->group);
-	r = store_write_shim(p->dir, getpid(), p->socket, o->shim_cgroup);
+	r = record(p, o->shim_cgroup);
 	if (r < 0) {
 		sbx_pod_free(p);
 		return hk_fail(err, HK_INTERNAL, -r, "state directory of pod %s", o->group);
@@ -71,24 +108,10 @@ int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_er
 	return 0;
 }
 
-/* A shim that still had events to tell may have been followed by another of its group. */
-static bool is_dir_ours(const struct sbx_pod *p)
-{
-	hk_autofd fd = p->dir ? open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	struct store_shim shim;
-	bool is_ours;
-
-	if (fd < 0 || store_read_shim(fd, &shim) < 0)
-		return false;
-	is_ours = shim.pid == getpid();
-	store_shim_done(&shim);
-	return is_ours;
-}
-
 void sbx_pod_forget(struct sbx_pod *p)
 {
 	/* With containers left, `delete` will need the state files. */
-	if (hk_list_is_empty(&p->containers) && !p->sandbox && is_dir_ours(p))
+	if (hk_list_is_empty(&p->containers) && !p->sandbox && p->dir && is_dir_of(p->dir, getpid(), NULL))
 		store_remove_dir(p->dir);
 }
 

@@ -57,10 +57,12 @@ struct sbx_pod_opts {
 	void *arg;
 };
 int sbx_pod_new(const struct sbx_pod_opts *o, struct sbx_pod **ret, struct hk_err *err);
+/* By `start`, while the server begins: the state file of sbx_pod_new, which makes it if this could not; and away with it if there was no server. */
+void sbx_pod_record(const struct sbx_pod_opts *o, pid_t server);
+void sbx_pod_unrecord(const struct sbx_pod_opts *o, pid_t server);
 /* Removes the pod's state directory, unless there are containers, a sandbox, or a successor whose directory it is by now. For the end alone. */
 void sbx_pod_forget(struct sbx_pod *p);
-/* Forgets, and frees memory and fds; containers keep running. */
-void sbx_pod_free(struct sbx_pod *p);
+void sbx_pod_free(struct sbx_pod *p); /* forgets, and frees memory and fds; containers keep running */
 void sbx_pod_expect(struct sbx_pod *p, const char *bundle); /* is soon to be created: what can be is done before (oci_draft_new). NULL: no longer */
 size_t sbx_pod_count(const struct sbx_pod *p); /* containers, of any state; a sandbox is none: sbx_has_sandbox */
 struct sbx_reply {
@@ -133,12 +135,10 @@ void sbx_resume(struct sbx_pod *p, const char *id, struct sbx_done done);
 int sbx_pids(struct sbx_pod *p, const char *id, struct sbx_pid **ret, size_t *ret_n, struct hk_err *err);
 int sbx_close_stdin(struct sbx_pod *p, const char *id, const char *exec_id, struct hk_err *err);
 int sbx_resize(struct sbx_pod *p, const char *id, const char *exec_id, uint16_t cols, uint16_t rows, struct hk_err *err);
-/* The init's pid, 0 for an unknown id; never fails (Task.Connect). Stays after the exit. */
-uint32_t sbx_init_pid(struct sbx_pod *p, const char *id);
+uint32_t sbx_init_pid(struct sbx_pod *p, const char *id); /* 0 for an unknown one; never fails (Task.Connect), stays after the exit */
 /* Done when the images are there; HK_UNSUPPORTED without the program criu. Failures come with detail. */
 void sbx_checkpoint(struct sbx_pod *p, const char *id, const struct sbx_checkpoint *r, struct sbx_done done);
-/* LinuxResources JSON, borrowed for the call; len 0 is HK_INVALID. */
-void sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, struct sbx_done done);
+void sbx_update(struct sbx_pod *p, const char *id, const char *json, size_t len, struct sbx_done done); /* LinuxResources, borrowed; len 0: HK_INVALID */
 /* *ret is *buf, which the caller ends with oci_stats_done in any case, or the pod's; use at once. HK_NOT_FOUND: unknown, or its cgroup is gone. */
 int sbx_stats(struct sbx_pod *p, const char *id, struct oci_stats *buf, const struct oci_stats **ret, struct hk_err *err);
 

@@ -18,6 +18,7 @@
 #include "oci/base/str.h"
 #include "proto/bootstrap.h"
 #include "proto/options.h"
+#include "sandbox/sandbox.h"
 #include "shim/cmd.h"
 #include "shim/input.h"
 #include "shim/probe.h"
@@ -110,6 +111,9 @@ static int write_address(struct start *s)
 /* Under the lock: nobody serves the group. */
 static int spawn(struct start *s, struct hk_err *err)
 {
+	char state_dir[SHIM_STATE_DIR_SIZE];
+	const bool has_cgroup = s->options.shim_cgroup && s->options.shim_cgroup[0]; /* which only the server can tell */
+	const struct sbx_pod_opts pod = { .state_dir = state_dir, .ns = s->flags->ns, .group = s->group, .socket = s->path };
 	struct shim_birth birth;
 	struct shim_spawn spec = { .ns = s->flags->ns, .id = s->flags->id, .address = grpc_address(s), .group = s->group,
 		.bundle = s->bundle, .debug = s->flags->debug, .shim_cgroup = s->options.shim_cgroup };
@@ -129,9 +133,14 @@ static int spawn(struct start *s, struct hk_err *err)
 		return r;
 	spec.listener = listener;
 	r = shim_spawn(&spec, &birth, err);
-	if (r == 0) {
-		(void)write_address(s); /* while the server begins; if it cannot be, reply() says why */
+	if (r == 0) { /* while the server begins; what cannot be it does itself, or reply(), which say why */
+		shim_state_dir(grpc_address(s), state_dir);
+		if (!has_cgroup)
+			sbx_pod_record(&pod, birth.pid);
+		(void)write_address(s);
 		r = shim_spawn_await(&birth, err);
+		if (r < 0)
+			sbx_pod_unrecord(&pod, birth.pid);
 	}
 	if (r < 0) {
 		(void)unlink(s->path);

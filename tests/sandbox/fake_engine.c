@@ -136,6 +136,11 @@ int oci_create(const struct oci_engine *e, const struct oci_create_opts *o, oci_
 	return 0;
 }
 
+pid_t oci_container_early_pid(const struct oci_container *c)
+{
+	return fake.is_early ? c->pid : 0;
+}
+
 int oci_start(struct oci_container *c, oci_done_fn *fn, void *arg, struct hk_err *err)
 {
 	if (!fake.start_error && write(c->go, "x", 1) != 1)

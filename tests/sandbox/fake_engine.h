@@ -27,6 +27,7 @@ struct fake {
 	uint64_t limit_hits[3];
 	int limit_fd[4];
 	bool has_private_pidns;
+	bool is_early; /* the cgroup is whole when oci_create returns */
 	const char *create_error, *start_error, *exec_error; /* NULL = works */
 	const char *exec_linger; /* the annotation */
 	const char *stuck;       /* what oci_cgroup_stuck says; NULL = nothing is */

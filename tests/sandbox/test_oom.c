@@ -131,6 +131,31 @@ static void unreadable_for_a_moment(void **state)
 
 /* ---- whose limit it was ---- */
 
+/* Of a set-up process: it is watched by then, and what kills it is the Create's business. */
+static void a_kill_while_it_is_created(void **state)
+{
+	struct answer a;
+
+	(void)state;
+	run("c2", "exec sleep 1000");
+	fake.is_early = true;
+	fake.launch_ms = 500;
+	create("c1", "exec sleep 1000", "", &a);
+	fake.launch_ms = 0;
+	look("c2");
+	fake.oom[C1].kills = 1;
+	fake.slice_kills++;
+	look("c2");
+	assert_events("create c2;start c2;exec-added c2/e;exec-started c2/e;exit c2/e 137;exec-added c2/e;exec-started c2/e;exit c2/e 137;");
+	succeeded(&a);
+	fake.oom[C1].kills = 2; /* and one of what it is for */
+	fake.slice_kills++;
+	ends("c1");
+	assert_events("create c1;oom c1;exit c1 137;");
+	delete("c1");
+	kill_and_delete("c2");
+}
+
 static void killed_at(const char *whose)
 {
 	char told[80];
@@ -223,6 +248,7 @@ int main(void)
 		T(a_kill_beside_it),
 		T(one_kill_each),
 		T(kills_of_strangers),
+		T(a_kill_while_it_is_created),
 		T(unreadable_for_a_moment),
 		T(each_limit_of_v2),
 		T(each_limit_of_v1),
