@@ -359,9 +359,9 @@ class Namespaces(SandboxTest):
 
     def test_pids_of_the_node_only_for_a_pod_that_asks(self):
         """containerd gives the sandbox's pid namespace to any container that says POD, in a pod that said otherwise too."""
-        for modes in ({"pid": CONTAINER}, {"network": NODE, "ipc": NODE, "pid": CONTAINER}, {"network": NODE, "ipc": NODE, "pid": POD}):
+        for i, modes in enumerate(({"pid": CONTAINER}, {"network": NODE, "ipc": NODE, "pid": CONTAINER}, {"network": NODE, "ipc": NODE, "pid": POD})):
             with self.subTest(modes):
-                pod = Sandbox()
+                pod = Sandbox(f"private-{i}")  # the name of a scope is the node's
                 self.addCleanup(pod.close)
                 pid = pod.run_box(**modes)
                 self.assertNotEqual(ns(pid, "pid"), ns("self", "pid"))
