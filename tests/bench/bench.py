@@ -28,7 +28,7 @@ SIZES = {
              "growth": (10000, 200), "idle": 60, "stdout": (15, 1 << 28), "ctr": 12},
     "quick": {"rounds": 8, "execs": 5, "floors": 5, "cpu": 100, "cold": 2, "parallel": ([1, 8], 1), "scale": ([1, 10, 40], 10),
               "growth": (500, 50), "idle": 5, "stdout": (3, 1 << 27), "ctr": 3},
-    "vm": {"rounds": 6, "execs": 4, "floors": 5, "cpu": 40, "cold": 1, "parallel": ([1, 4], 1), "scale": ([1, 10], 4),
+    "vm": {"rounds": 6, "execs": 4, "floors": 5, "cpu": 40, "cold": 1, "parallel": ([1, 4], 1), "scale": ([1, 10], 10),
            "growth": (200, 50), "idle": 20, "stdout": (1, 1 << 24), "ctr": 2},
 }
 

@@ -21,6 +21,8 @@
 #include "proto/names.h"
 #include "proto/task.pb-c.h"
 
+enum { END_MS = 1000 };
+
 static char *str(const char *s)
 {
 	return ttrpc_str(s);
@@ -232,10 +234,12 @@ static int make_fifo(const char *dir, const char *name, char *ret_path, size_t s
 
 static void end_fifo(int fd, const char *path)
 {
+	struct pollfd end = { .fd = fd, .events = POLLIN };
 	char byte;
 
 	if (fd < 0)
 		return;
+	(void)poll(&end, 1, END_MS); /* a shim may close its side a moment after its answer */
 	if (read(fd, &byte, 1) != 0)
 		bench_fail("%s is not at its end", path);
 	(void)close(fd);
