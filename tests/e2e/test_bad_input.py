@@ -192,7 +192,7 @@ CREATE = [
     ({"stderr": "binary:///bin/true"}, INVALID, r"stderr binary:///bin/true: a logging binary takes both"),
     ({"rootfs": [{"type": "nosuchfs", "source": "x"}]}, UNKNOWN, r"mount rootfs nosuchfs .*: ENODEV"),
     ({"rootfs": [{"type": "bind", "source": "{dir}/missing", "options": ["rbind"]}]}, UNKNOWN, r"mount rootfs bind {dir}/missing on .*: ENOENT"),
-    ({"rootfs": [{"type": "overlay", "source": "overlay", "options": ["lowerdir={dir}/missing"]}]}, UNKNOWN, r"mount rootfs overlay .*: ENOENT"),
+    ({"rootfs": [{"type": "overlay", "source": "overlay", "options": ["lowerdir={dir}/missing:{dir}/gone"]}]}, UNKNOWN, r"mount rootfs overlay .*: ENOENT"),
     ({"rootfs": [{"source": "x"}]}, INVALID, r"rootfs mount without type"),
     ({"options": {"type_url": "foo.Bar", "value": b""}}, INVALID, r"options of unknown type.*foo\.Bar"),
     ({"options": {"type_url": "containerd.runc.v1.Options", "value": b"\x0a"}}, INVALID, r"options"),
