@@ -168,6 +168,8 @@ class Aims:
             m = re.fullmatch(r"the last of (\d+) pods against the first, (given|new) network namespaces?", row)
             if m and m[2] == "given":
                 self.at_most(f"{row}: 1.2", by.get("husk"), 1.2)
+                if by.get("floor") and by.get("husk"):
+                    self.at_most(f"{row}: 1.2 times what the floor's pod takes more beside {m[1]}", by["husk"] / by["floor"], 1.2)
             elif m and by.get("husk") and by.get("floor"):
                 self.at_most(f"{row}: 1.2 times the floor's own", by["husk"] / by["floor"], 1.2)
         self.at_most("wake-ups of an idle pod: 0", self.worst(r"wake-ups of an idle pod in \d+ s"), 0)
