@@ -60,7 +60,7 @@ for path in $(printf "'%s' " "$source" "$build" "${extra[@]}"); do
 done
 cd '$source' || exit 1
 # The peer's side of test_ctr.py has been seen on the host; test_differential.py compares here.
-export HUSK_TEST_SLOW=${HUSK_VM_SLOW:-10} HUSK_TEST_OOMS=${HUSK_TEST_OOMS:-20} HUSK_TEST_STARTS=${HUSK_TEST_STARTS:-60} HUSK_TEST_UPGRADES=${HUSK_TEST_UPGRADES:-20} HUSK_TEST_RETRY=${HUSK_TEST_RETRY:-} HUSK_TEST_RUNTIMES=io.containerd.husk.v2 HUSK_BIN='$build/bin' PYTHONDONTWRITEBYTECODE=1 TERM=dumb
+export HUSK_TEST_SLOW=${HUSK_VM_SLOW:-10} HUSK_TEST_OOMS=${HUSK_TEST_OOMS:-20} HUSK_TEST_STARTS=${HUSK_TEST_STARTS:-60} HUSK_TEST_UPGRADES=${HUSK_TEST_UPGRADES:-10} HUSK_TEST_RETRY=${HUSK_TEST_RETRY:-} HUSK_TEST_RUNTIMES=io.containerd.husk.v2 HUSK_BIN='$build/bin' PYTHONDONTWRITEBYTECODE=1 TERM=dumb
 EOF
 if [ "${1:-}" = -- ]; then
 	shift
