@@ -107,15 +107,16 @@ class Stats(PodTest):
         return message(m[2])[1] if UNIFIED else message(message(m[3])[1])[1]
 
     def frozen_stats(self):
-        """(what the shim answers, memory.stat): a frozen container's pages still go from one list of the kernel's to another, so between two looks that agree."""
+        """(what the shim answers, {file: its numbers}): a frozen container's pages still go from one list of the kernel's to another, and a last period of its
+        quota ends, so between two looks that agree."""
         self.send()
         self.pod.call("Pause", id="c")
         for _ in range(20):
-            before = self.files.keys("memory.stat")
+            before = {name: self.files.keys(name) for name in ("memory.stat", "cpu.stat")}
             stats = self.stats()
-            if self.files.keys("memory.stat") == before:
+            if before == {name: self.files.keys(name) for name in before}:
                 return stats, before
-        return self.fail("memory.stat of a frozen container is never twice the same")
+        return self.fail("memory.stat and cpu.stat of a frozen container are never twice the same")
 
     def compare(self, got, wanted, what, moving=()):
         """got: {field: number}; wanted: {field: number or None where this kernel has no such file}. Zero is not sent."""
@@ -147,7 +148,7 @@ class Stats(PodTest):
 
     @unittest.skipIf(UNIFIED, "needs cgroup v1")
     def test_v1(self):
-        (m, memory_stat), files = self.frozen_stats(), self.files
+        (m, stats), files = self.frozen_stats(), self.files
         self.compare(message(m[2]), {1: files.number("pids.current"), 2: 77}, "pids")
         if files.number("cpuacct.usage") is not None:
             usage = message(message(m[3])[1])
@@ -155,9 +156,9 @@ class Stats(PodTest):
             self.compare({k: v for k, v in usage.items() if k != 4}, {1: files.number("cpuacct.usage"), 2: ticks["system"] * 10 ** 7, 3: ticks["user"] * 10 ** 7},
                          "cpu.usage")
             self.assertEqual(packed(usage[4]), list(map(int, files.text("cpuacct.usage_percpu").split())))
-        throttle = files.keys("cpu.stat")
+        throttle = stats["cpu.stat"]
         self.compare(message(message(m[3]).get(2, b"")), dict(zip((1, 2, 3), (throttle[k] for k in ("nr_periods", "nr_throttled", "throttled_time")))), "throttling")
-        memory, stat = message(m[4]), memory_stat
+        memory, stat = message(m[4]), stats["memory.stat"]
         wanted = {i + 1: stat.get(k, 0) for i, k in enumerate(V1_MEMORY)} | {i + 18: stat.get(f"total_{k}", 0) for i, k in enumerate(V1_MEMORY)}
         wanted.update({16: stat["hierarchical_memory_limit"], 17: stat.get("hierarchical_memsw_limit", 0)})
         self.compare({k: v for k, v in memory.items() if k < 33}, wanted, "memory")
@@ -180,11 +181,11 @@ class Stats(PodTest):
 
     @unittest.skipUnless(UNIFIED, "needs cgroup v2 alone")
     def test_v2(self):
-        (m, memory_stat), files = self.frozen_stats(), self.files
+        (m, stats), files = self.frozen_stats(), self.files
         self.compare(message(m[1]), {1: files.number("pids.current"), 2: 77}, "pids")
-        cpu, stat = message(m[2]), files.keys("cpu.stat")
+        cpu, stat = message(m[2]), stats["cpu.stat"]
         self.compare({k: v for k, v in cpu.items() if k != 7}, {n: stat.get(k, 0) for n, k in V2_CPU.items()}, "cpu")
-        memory, stat = message(m[4]), memory_stat
+        memory, stat = message(m[4]), stats["memory.stat"]
         wanted = {i + 1: stat.get(k, 0) for i, k in enumerate(V2_MEMORY)}
         wanted[20] = stat.get("workingset_refault", 0) or stat.get("workingset_refault_anon", 0) + stat.get("workingset_refault_file", 0)
         wanted[21] = stat.get("workingset_activate", 0) or stat.get("workingset_activate_anon", 0) + stat.get("workingset_activate_file", 0)
