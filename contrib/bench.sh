@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # husk beside its peers and beside the kernel's bare calls, on this machine, as root: what a pod and an exec cost.
 #
-#   contrib/bench.sh             everything, about 12 minutes on two cores; leave the machine alone meanwhile
+#   contrib/bench.sh             everything, about 10 minutes on two cores; leave the machine alone meanwhile
 #   contrib/bench.sh --quick     the same with few repetitions, about 2 minutes
 #   contrib/bench.sh --readme    everything, and the tables and the plot go into the README
 #   contrib/bench.sh --profile   each step of a create and an exec with its time, and their system calls

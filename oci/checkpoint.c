@@ -19,7 +19,6 @@
 #include "oci/criu.h"
 #include "oci/launch.h"
 
-
 struct oci_dump {
 	struct oci_container *c;
 	struct oci_helper *helper;
@@ -35,12 +34,9 @@ struct dump_work { /* borrowed by the helper, which is a copy of the shim */
 static int read_spec(const struct oci_container *c, struct oci_spec **ret, struct hk_err *err)
 {
 	hk_autofree char *json = NULL;
-	char path[PATH_MAX];
 	size_t len;
-	int r = hk_fmt(path, sizeof(path), "%s/config.json", c->bundle);
+	int r = oci_config_read(c->bundle, &json, &len);
 
-	if (r >= 0)
-		r = hk_read_file_alloc(AT_FDCWD, path, OCI_CONFIG_LIMIT, &json, &len);
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "read %s/config.json", c->bundle) : oci_spec_parse(json, len, ret, err);
 }
 

@@ -249,24 +249,18 @@ static int take_spec(struct oci_container *c, const struct oci_create_opts *o, c
 
 static int read_spec(struct oci_container *c, const struct oci_create_opts *o, struct hk_err *err)
 {
-	hk_autofree char *json = NULL, *path = NULL;
+	hk_autofree char *json = NULL;
 	size_t len;
 	int r;
 
 	if (o->pod && o->pod->config_json)
 		return take_spec(c, o, o->pod->config_json, o->pod->config_json_len, err);
 
-	if (asprintf(&path, "%s/config.json", c->bundle) < 0) {
-		path = NULL;
-		return hk_fail(err, HK_INTERNAL, ENOMEM, "container");
-	}
-	r = hk_read_file_alloc(AT_FDCWD, path, OCI_CONFIG_LIMIT, &json, &len);
+	r = oci_config_read(c->bundle, &json, &len);
 	if (r < 0)
-		return hk_fail(err, r == -ENOENT ? HK_NOT_FOUND : HK_INTERNAL, -r, "read %s", path);
+		return hk_fail(err, r == -ENOENT ? HK_NOT_FOUND : HK_INTERNAL, -r, "read %s/config.json", c->bundle);
 	r = take_spec(c, o, json, len, err);
-	if (r < 0)
-		return hk_wrap(err, "%s", path);
-	return 0;
+	return r < 0 ? hk_wrap(err, "%s/config.json", c->bundle) : 0;
 }
 
 int oci_container_read_spec(struct oci_container *c, struct hk_err *err)

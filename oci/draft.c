@@ -4,8 +4,6 @@
  * parsed, its compiled filter verified, the host's cgroup hierarchies known. What was parsed is used only if the file has the same bytes then, so
  * that nobody can tell but by the clock.
  */
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,53 +17,37 @@
 struct oci_draft {
 	char *json; /* owned */
 	size_t len;
-	struct oci_spec *spec; /* owned until it is taken */
-	bool is_taken;
+	struct oci_spec *spec; /* owned; NULL once it is taken */
 	int filter; /* owned until it is taken; the verified cache file, -1 = none */
 	struct oci_bpf bpf; /* its program */
 };
 
-/* What is not there, or not to be trusted, is the launch's to compile. */
-static void find_filter(struct oci_draft *d, const char *run_dir)
-{
-	char key[65];
-
-	if (d->spec->seccomp.is_set && oci_seccomp_key(&d->spec->seccomp, key) == 0)
-		(void)oci_seccomp_cache_open(run_dir, key, &d->filter, &d->bpf);
-}
-
 struct oci_draft *oci_draft_new(const char *bundle, const char *run_dir)
 {
-	hk_autofree char *path = NULL;
 	struct oci_draft *d = calloc(1, sizeof(*d));
 	struct hk_err err; /* Create will tell it */
 
 	if (!d)
 		return NULL;
 	d->filter = -1;
-	if (asprintf(&path, "%s/config.json", bundle) < 0 ||
-	    hk_read_file_alloc(AT_FDCWD, path, OCI_CONFIG_LIMIT, &d->json, &d->len) < 0 ||
-	    oci_spec_parse(d->json, d->len, &d->spec, &err) < 0) {
+	if (oci_config_read(bundle, &d->json, &d->len) < 0 || oci_spec_parse(d->json, d->len, &d->spec, &err) < 0) {
 		oci_draft_free(d);
 		return NULL;
 	}
-	find_filter(d, run_dir);
+	if (d->spec->seccomp.is_set) /* what is not there, or not to be trusted, is the launch's to compile */
+		(void)oci_seccomp_cache_find(run_dir, &d->spec->seccomp, &d->filter, &d->bpf);
 	(void)oci_cgroup_host_mode(); /* looked up once; a node with many mounts takes milliseconds for it */
 	return d;
 }
 
 struct oci_spec *oci_draft_take(struct oci_draft *d, const char *json, size_t len)
 {
-	struct oci_spec *s = d && d->len == len && memcmp(d->json, json, len) == 0 ? hk_take_ptr(d->spec) : NULL;
-
-	if (s)
-		d->is_taken = true;
-	return s;
+	return d && d->len == len && memcmp(d->json, json, len) == 0 ? hk_take_ptr(d->spec) : NULL;
 }
 
 bool oci_draft_take_filter(struct oci_draft *d, int *ret_fd, struct oci_bpf *ret)
 {
-	if (!d || !d->is_taken || d->filter < 0)
+	if (!d || d->spec || d->filter < 0)
 		return false;
 	*ret_fd = hk_take_fd(&d->filter);
 	*ret = d->bpf;

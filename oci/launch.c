@@ -441,7 +441,6 @@ static void on_compiled(void *arg, const struct hk_err *err)
 	struct oci_launch *l = arg;
 	struct oci_container *c = l->c;
 	struct hk_err mine;
-	char key[65];
 	int r;
 
 	l->helper = NULL;
@@ -449,9 +448,7 @@ static void on_compiled(void *arg, const struct hk_err *err)
 		oci_launch_fail(l, err);
 		return;
 	}
-	r = oci_seccomp_key(&c->spec->seccomp, key);
-	if (r == 0)
-		r = oci_seccomp_cache_open(c->engine->run_dir, key, &c->seccomp.fd, &l->job->bpf);
+	r = oci_seccomp_cache_find(c->engine->run_dir, &c->spec->seccomp, &c->seccomp.fd, &l->job->bpf);
 	if (r < 0)
 		r = hk_fail(&mine, HK_INTERNAL, -r, "read the compiled seccomp filter");
 	else

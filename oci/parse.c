@@ -211,6 +211,14 @@ int oci_parse_document(const char *json, size_t len, const struct oci_json_opts 
 	return r < 0 ? r : fn(&d, root, dst);
 }
 
+int oci_config_read(const char *bundle, char **ret, size_t *ret_len)
+{
+	char path[PATH_MAX];
+	int r = hk_fmt(path, sizeof(path), "%s/config.json", bundle);
+
+	return r < 0 ? r : hk_read_file_alloc(AT_FDCWD, path, OCI_JSON_MAX_BYTES, ret, ret_len);
+}
+
 int oci_spec_parse(const char *json, size_t len, struct oci_spec **ret, struct hk_err *err)
 {
 	struct oci_spec *s = calloc(1, sizeof(*s));

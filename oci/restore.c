@@ -134,11 +134,8 @@ static int begin_mount(struct oci_restore *r, struct hk_err *err)
 static int take_filter(struct oci_container *c, struct hk_err *err)
 {
 	struct oci_bpf bpf = { NULL, 0 };
-	char key[65];
-	int r = oci_seccomp_key(&c->spec->seccomp, key);
+	int r = oci_seccomp_cache_find(c->engine->run_dir, &c->spec->seccomp, &c->seccomp.fd, &bpf);
 
-	if (r == 0)
-		r = oci_seccomp_cache_open(c->engine->run_dir, key, &c->seccomp.fd, &bpf);
 	free(bpf.insns);
 	return r < 0 ? hk_fail(err, HK_INTERNAL, -r, "read the compiled seccomp filter") : 0;
 }

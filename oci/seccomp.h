@@ -39,6 +39,8 @@ int oci_seccomp_key(const struct oci_seccomp *s, char key[65]);
  * -EBADMSG: not to be trusted.
  */
 int oci_seccomp_cache_open(const char *run_dir, const char *key, int *ret_fd, struct oci_bpf *ret);
+/* The same by the profile. */
+int oci_seccomp_cache_find(const char *run_dir, const struct oci_seccomp *s, int *ret_fd, struct oci_bpf *ret);
 int oci_seccomp_cache_write(const char *run_dir, const char *key, const struct oci_bpf *bpf, struct hk_err *err);
 /* The program of an already verified file. */
 int oci_seccomp_cache_read(int fd, struct oci_bpf *ret);

@@ -202,6 +202,14 @@ int oci_seccomp_cache_open(const char *run_dir, const char *key, int *ret_fd, st
 	return r;
 }
 
+int oci_seccomp_cache_find(const char *run_dir, const struct oci_seccomp *s, int *ret_fd, struct oci_bpf *ret)
+{
+	char key[65];
+	int r = oci_seccomp_key(s, key);
+
+	return r < 0 ? r : oci_seccomp_cache_open(run_dir, key, ret_fd, ret);
+}
+
 /* O_EXCL under a name of this process, then rename: readers see a whole file or none, and two writers do no harm. */
 int oci_seccomp_cache_write(const char *run_dir, const char *key, const struct oci_bpf *bpf, struct hk_err *err)
 {

@@ -13,8 +13,6 @@
 
 struct hk_err;
 
-enum { OCI_CONFIG_LIMIT = 16 << 20 }; /* bytes of a config.json */
-
 struct oci_spec {
 	struct hk_arena arena; /* owns all below */
 	const char *version;
@@ -55,6 +53,8 @@ struct oci_spec {
  * counts are bounded. *ret is heap-allocated; free with oci_spec_free (accepts NULL).
  */
 int oci_spec_parse(const char *json, size_t len, struct oci_spec **ret, struct hk_err *err);
+/* The text of <bundle>/config.json, for oci_spec_parse; heap. 0 or -errno. */
+int oci_config_read(const char *bundle, char **ret, size_t *ret_len);
 void oci_spec_free(struct oci_spec *s);
 /* Cross-field rules of a container that shall be created (oci/validate.c lists them). */
 int oci_spec_validate(const struct oci_spec *s, struct hk_err *err);

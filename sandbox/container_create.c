@@ -261,11 +261,11 @@ static void on_stdio(void *arg, const struct hk_err *io_err)
 		create_failed(c, &err);
 		return;
 	}
-	if (oci_create(&c->pod->engine,
+	if (oci_create(&pod->engine,
 	        &(struct oci_create_opts){
 	            .id = c->id,
 	            .bundle = c->bundle,
-	            .draft = c->pod->draft,
+	            .draft = pod->draft,
 	            .pod = &(const struct oci_pod_part){ .mounts = mounts, .n_mounts = n_mounts },
 	            .rootfs = r->rootfs,
 	            .n_rootfs = r->n_rootfs,

@@ -52,7 +52,7 @@ struct sbx_pod *pod_new(const struct sbx_pod_opts *o)
 	return NULL;
 }
 
-/* Another's: a shim that still had events to tell may have been followed by another of its group. */
+/* Not that of a successor: a shim that still has events to tell may have been followed by another of its group. socket NULL: whatever it is. */
 static bool is_dir_of(const char *dir, pid_t pid, const char *socket)
 {
 	hk_autofd fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

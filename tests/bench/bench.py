@@ -22,7 +22,7 @@ import report  # noqa: E402  pylint: disable=wrong-import-position
 from bundles import daemon  # noqa: E402  pylint: disable=wrong-import-position
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# One column per setting: what runs how often. A full run takes about 12 minutes on two cores.
+# One column per setting: what runs how often. A full run takes about 10 minutes on two cores.
 SIZES = {
     "full": {"rounds": 40, "execs": 5, "floors": 5, "cpu": 400, "cold": 10, "parallel": ([1, 2, 4, 8, 16, 32, 64], 2), "scale": ([1, 10, 100, 500], 100),
              "growth": (10000, 200), "idle": 60, "stdout": (15, 1 << 28), "ctr": 12},

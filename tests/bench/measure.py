@@ -214,20 +214,24 @@ def inotify_count(pid):
 def life(b, rounds, execs, floors):
     """Pod ready, containers 2 and 10, exec, Stats, kill, Delete, Shutdown; beside them the kernel's floor."""
     for i in range(rounds):
-        floor(b, "exec of true", "exec", floors)
+        add_floor(b, "exec of true", "exec", floors)
         for make, enter, remove in b.numbers("bench-cgroups", 2, b.bundles.cgroup.lstrip("/") + "-floor"):
             b.add("cgroup made and entered, no runtime", "floor", [make + enter])
             b.add("cgroup removed, no runtime", "floor", [remove])
         for peer in list(b.peers):
-            floor(b, "pod ready", "pod", 1)  # as seldom as theirs, by a process as new: caches that are warm by then would be the floor's alone
+            add_floor(b, "pod ready", "pod", 1)  # as seldom as theirs, by a process as new: caches that are warm by then would be the floor's alone
             with b.trying(peer):
                 one_life(b, peer, execs, 2 if i % 4 else 10)
         b.forget()
 
 
-def floor(b, row, what, n):
+def floor_ns(b, what, n, filter_):
+    return [v[0] for v in b.numbers("bench-floor", what, n, b.bundles.rootfs, filter_)]
+
+
+def add_floor(b, row, what, n):
     for title, filter_ in ((row, b.filter), (f"{row}, husk's filter", b.husk_filter)):
-        b.add(title, "floor", [v[0] for v in b.numbers("bench-floor", what, n, b.bundles.rootfs, filter_)])
+        b.add(title, "floor", floor_ns(b, what, n, filter_))
 
 
 def one_life(b, peer, execs, last):
@@ -358,13 +362,13 @@ def edge_ratio(times):
 
 def growth_of_given(b, counts):
     """(husk's last pods against its first, the floor's pod beside all of them against before them): the kernel's own part in it."""
-    floor_ns = []
+    medians = []
 
     def some_floor():
-        floor_ns.append(statistics.median(v[0] for _ in range(FLOOR_PODS) for v in b.numbers("bench-floor", "pod", 1, b.bundles.rootfs, b.filter)))
+        medians.append(statistics.median(ns for _ in range(FLOOR_PODS) for ns in floor_ns(b, "pod", 1, b.filter)))
     some_floor()
     times = many(b, b.peers[0], counts, b.bundles.join_net("/run/netns/husk-bench"), some_floor)
-    return edge_ratio(times), floor_ns[1] / floor_ns[0]
+    return edge_ratio(times), medians[1] / medians[0]
 
 
 def scale(b, counts, peer_counts):
@@ -574,5 +578,6 @@ def with_fifos(b, peer):
     b.end(name)
 
 
-TRIES = {"life": short_life, "container": with_containers, "fifos": with_fifos, "stdout": lambda b, peer: to_fifo(b, peer, 1 << 20), "terminal": lambda b, peer: to_terminal(b, peer, 1 << 20),
+TRIES = {"life": short_life, "container": with_containers, "fifos": with_fifos,
+         "stdout": lambda b, peer: to_fifo(b, peer, 1 << 20), "terminal": lambda b, peer: to_terminal(b, peer, 1 << 20),
          "binary": lambda b, peer: to_logger(b, peer, 1 << 20), "file": lambda b, peer: to_file(b, peer, 1 << 20)}

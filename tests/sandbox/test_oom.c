@@ -129,8 +129,6 @@ static void unreadable_for_a_moment(void **state)
 	delete("c1");
 }
 
-/* ---- whose limit it was ---- */
-
 /* Of a set-up process: it is watched by then, and what kills it is the Create's business. */
 static void a_kill_while_it_is_created(void **state)
 {
@@ -155,6 +153,8 @@ static void a_kill_while_it_is_created(void **state)
 	delete("c1");
 	kill_and_delete("c2");
 }
+
+/* ---- whose limit it was ---- */
 
 static void killed_at(const char *whose)
 {
